@@ -70,6 +70,7 @@ class GenerationRequest:
     loras: tuple[tuple[str, float], ...] = ()  # (name, weight) on the base
     threads: int = 0  # CPU threads; 0: the backend's own number, which it fills in
     axes: tuple[Axis, ...] = ()
+    live: bool = False  # a frame of live sketching: replaces its owner's older live jobs and is never stored
 
     def cells(self) -> tuple["GenerationRequest", ...]:
         """Return one axis-free request per image, the last axis varying fastest."""
@@ -127,6 +128,10 @@ def validate(request: GenerationRequest, *, size_multiple: int) -> None:
         raise InputError("size_off_grid", width=request.width, height=request.height, multiple=size_multiple)
     if request.sampler not in get_args(Sampler):
         raise InputError("unknown_sampler", given=request.sampler, allowed=", ".join(get_args(Sampler)))
+    for axis in request.axes:
+        wanted = str if axis.name in ("network", "prompt") else (int, float)
+        if not axis.values or not all(isinstance(v, wanted) and not isinstance(v, bool) for v in axis.values):
+            raise InputError("axis_values", name=axis.name)
     for cell in request.cells():
         _check_range("seed", cell.seed, 0, MAX_SEED)
         _check_range("steps", cell.steps, 1, MAX_STEPS)
