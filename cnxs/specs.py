@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from cnxs.errors import CheckpointError
 
@@ -68,7 +68,7 @@ class ControlSpec:
 
 
 def _tupled(value: Any) -> Any:
-    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
+    return tuple(_tupled(item) for item in cast("list[Any]", value)) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, kw_only=True)
