@@ -129,8 +129,7 @@ def validate(request: GenerationRequest, *, size_multiple: int) -> None:
     if request.sampler not in get_args(Sampler):
         raise InputError("unknown_sampler", given=request.sampler, allowed=", ".join(get_args(Sampler)))
     for axis in request.axes:
-        wanted = str if axis.name in ("network", "prompt") else (int, float)
-        if not axis.values or not all(isinstance(v, wanted) and not isinstance(v, bool) for v in axis.values):
+        if not axis.values or not all(_fits(axis.name, value) for value in axis.values):
             raise InputError("axis_values", name=axis.name)
     for cell in request.cells():
         _check_range("seed", cell.seed, 0, MAX_SEED)
@@ -154,6 +153,15 @@ def _count(request: GenerationRequest) -> int:
     for axis in request.axes:
         count *= len(axis.values)
     return count
+
+
+def _fits(axis: str, value: object) -> bool:
+    if axis in ("network", "prompt"):
+        return isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    # Seeds and steps are whole numbers; NaN and infinity are not.
+    return axis not in ("seed", "steps") or float(value).is_integer()
 
 
 def _check_range(name: str, given: float, minimum: float, maximum: float) -> None:
