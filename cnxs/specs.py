@@ -37,6 +37,7 @@ class ControlSpec:
     hint_net: Literal["convolutions", "unshuffle"] = "convolutions"
     hint_channels: int = 3
     hint_factor: int = 8  # pixels of the map per latent pixel
+    gains: tuple[float, ...] = ()  # one per connection: encoder (none in type A), middle, decoder; (): all 1
     # provenance
     base_family: str  # "sd15", "sd21", "sdxl" or "miniature"
     condition: str  # "canny", "depth", "scribble", ...
@@ -48,6 +49,12 @@ class ControlSpec:
     def num_connections(self) -> int:
         """Encoder connections n: the first convolution, every ResBlock, every downsampler."""
         return len(self.base_channels) * (self.layers_per_block + 1)
+
+    @property
+    def connection_gains(self) -> tuple[float, ...]:
+        """The authors' `scale_list`: n encoder entries (none in type A), the middle's, n decoder entries."""
+        count = self.num_connections + 1 + (0 if self.control_type == "A" else self.num_connections)
+        return self.gains or (1.0,) * count
 
     def to_json(self) -> str:
         """Return the spec as JSON, for a checkpoint's metadata."""
