@@ -5,9 +5,10 @@ import logging
 import struct
 import warnings
 import zlib
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cnxs.errors import InputError
@@ -33,6 +34,9 @@ _DAMAGED = (
     ArithmeticError,
     RuntimeError,
 )
+
+Pixels = NDArray[Any]  # (H, W, 3) uint8 RGB; OpenCV's stubs promise no dtype
+Plane = NDArray[Any]  # (H, W), one value per pixel
 
 WHITE = (255, 255, 255)
 BLACK = (0, 0, 0)

@@ -13,6 +13,7 @@ MINIATURE = BaseModelSpec(
     native_size=256,
     size_multiple=16,
     prediction_type="v_prediction",
+    prompt_tokens=22,  # captions in training had 24 tokens, start and end included
     default_steps=20,
     default_guidance_scale=4.0,
 )
@@ -105,8 +106,34 @@ CONTROL_KINDS: dict[str, ControlKind] = {
             ),
         ),
         ControlKind(
+            name="soft_edge",
+            conditions=("soft_edge", "canny"),
+            params=(
+                ParamSpec(name="softness", default=1.0, minimum=0.5, maximum=4, step=0.1),
+                ParamSpec(name="gain", default=1.5, minimum=0.5, maximum=4, step=0.1),
+            ),
+        ),
+        ControlKind(
+            name="line_art",
+            conditions=("line_art", "canny"),
+            params=(
+                ParamSpec(name="stroke_width", default=4.0, minimum=1, maximum=12, step=0.5),
+                ParamSpec(name="contrast", default=1.0, minimum=0.2, maximum=4, step=0.1),
+            ),
+        ),
+        ControlKind(
+            name="blur",
+            conditions=("blur",),
+            params=(ParamSpec(name="radius", default=8.0, minimum=1, maximum=64, step=0.5),),
+        ),
+        ControlKind(
+            name="colour_grid",
+            conditions=("colour",),
+            params=(ParamSpec(name="cells", default=8, minimum=2, maximum=64),),
+        ),
+        ControlKind(
             name="as_is",
-            conditions=("canny", "scribble", "depth"),
+            conditions=("canny", "scribble", "depth", "soft_edge", "line_art", "blur", "colour"),
             params=(ParamSpec(name="polarity", default="auto", choices=("auto", "keep", "invert")),),
         ),
     )

@@ -123,6 +123,7 @@ class BaseModelSpec:
     native_size: int = 512  # pixels: side of the square it was trained on
     size_multiple: int = 8  # pixels per latent pixel
     prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
+    prompt_tokens: int = 75  # per chunk, start and end not counted
     default_steps: int = 25
     default_guidance_scale: float = 7.5
 
