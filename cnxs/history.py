@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import secrets
+import sqlite3
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -97,7 +98,10 @@ class History:
         path = self._files.path(record.record_id)
         path.parent.mkdir(exist_ok=True)
         _write_atomically(path, data)
-        self._index.add([record])
+        try:
+            self._index.add([record])
+        except sqlite3.DatabaseError:  # a full disk, say; the next start finds the file
+            logger.exception("%s is stored, but not in the index", path.name)
         return record.record_id
 
     def get(self, record_id: str, *, owner: str | None = None) -> Record:
