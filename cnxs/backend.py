@@ -1,0 +1,252 @@
+"""One device's engine: loads models when they are first needed, keeps them, and turns requests into images.
+
+Device and dtype are decided here and nowhere else.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import Image
+
+from cnxs import metrics
+from cnxs.bases import load_folder
+from cnxs.checkpoints import native
+from cnxs.controls.thin import thin
+from cnxs.errors import InputError, UnavailableError
+from cnxs.hardware import gpu_without_cuda
+from cnxs.model import ControlNetXS, check_match
+from cnxs.pipeline import Control, Pipeline, batch_key
+from cnxs.registry import CONTROL_KINDS
+from cnxs.request import BaseInfo, Event, GenerationRequest, Loading, Models, NetworkInfo, Preview, Progress, Result
+from cnxs.store import ImageStore
+from cnxs.weights import FoundBase, FoundNetwork, Library, kinds_for
+
+log = logging.getLogger(__name__)
+
+BATCH_ON_ACCELERATOR = 4
+PREVIEW_SECONDS = 0.15  # at most one preview per image in this time, so that previews never slow sampling
+_CACHED_NETWORKS = 8
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device of that name, or the best there is.
+
+    Raises:
+        UnavailableError: if it is not here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UnavailableError("device_not_here", given=name, reason=str(error).split("\n")[0]) from error
+    return torch.device(name)
+
+
+def choose_dtype(device: torch.device) -> torch.dtype:
+    """Return half precision on accelerators, where it is twice as fast; float32 on the CPU."""
+    return torch.float32 if device.type == "cpu" else torch.float16
+
+
+def make_engines(*, device: str, models_dir: Path | None, threads: int, offline: bool) -> list[Callable[[], "Engine"]]:
+    """Return one factory per device; torch is first touched when a worker calls its factory."""
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    library = Library(models_dir)
+    count = torch.cuda.device_count() if device == "auto" else 0
+    names = [f"cuda:{index}" for index in range(count)] or [device]
+    return [lambda name=name: Engine(choose_device(name), library, threads=threads) for name in names]
+
+
+@dataclass
+class _Cell:
+    """One image on its way."""
+
+    index: int
+    request: GenerationRequest
+    controls: tuple[Control, ...]
+    maps: tuple[Image, ...]
+
+
+class Engine:
+    """Generates images on one device. Called by one worker thread at a time.
+
+    Args:
+        device: where the networks run.
+        library: the models there are.
+        threads: CPU threads for sums; 0 leaves torch's choice. Stored in every request, since sums depend on it.
+    """
+
+    def __init__(self, device: torch.device, library: Library, *, threads: int = 0) -> None:
+        self._device, self._dtype, self.library = device, choose_dtype(device), library
+        self.threads = threads or torch.get_num_threads()
+        self.batch_size = 1 if device.type == "cpu" else BATCH_ON_ACCELERATOR
+        self._pipeline: Pipeline | None = None
+        self._network = lru_cache(_CACHED_NETWORKS)(self._load_network)
+
+    @property
+    def device(self) -> str:
+        """The device's name for people."""
+        if self._device.type == "cuda":
+            return torch.cuda.get_device_name(self._device)
+        return self._device.type.upper()
+
+    def models(self) -> Models:
+        """Return everything that can be chosen, scanned anew."""
+        notes = (("gpu_without_cuda", {}),) if gpu_without_cuda(torch.version.cuda) else ()
+        return Models(
+            bases=tuple(_base_info(base) for base in self.library.bases()),
+            networks=tuple(_network_info(network) for network in self.library.networks()),
+            kinds=tuple(CONTROL_KINDS.values()),
+            device=self.device,
+            notes=notes,
+        )
+
+    def base_info(self, name: str) -> BaseInfo:
+        """Return one base model as menus show it.
+
+        Raises:
+            InputError: if there is none of that name.
+        """
+        return _base_info(self.library.base(name))
+
+    def count_tokens(self, base: str, prompt: str) -> tuple[int, int]:
+        """Return (tokens of the prompt, tokens of one chunk) with that base's tokenizer."""
+        prompts = self._pipeline_for(base).base.prompts
+        return prompts.count_tokens(prompt), prompts.chunk
+
+    def prepare(self, base: str) -> None:
+        """Load a base ahead of its first request."""
+        self._pipeline_for(base)
+
+    def generate(
+        self, cells: Sequence[GenerationRequest], images: ImageStore, cancelled: Callable[[], bool]
+    ) -> Iterator[Event]:
+        """Yield Loading, Progress, Preview and Result events of axis-free requests.
+
+        Stops between two steps once `cancelled()` is true.
+
+        Raises:
+            UserError: if a model or map is not here or does not fit.
+        """
+        if self._pipeline is None or self._pipeline.base.spec.name != cells[0].base:
+            yield Loading(model=self.library.base(cells[0].base).spec.label)
+        pipeline = self._pipeline_for(cells[0].base)
+        torch.set_num_threads(cells[0].threads or self.threads)
+        started, done_steps = time.monotonic(), 0
+        all_steps = sum(cell.steps for cell in cells)
+        prepared = (self._prepare(i, cell, pipeline, images) for i, cell in enumerate(cells))
+        for _, group in groupby(prepared, key=lambda cell: batch_key(cell.request)):
+            while batch := list(islice(group, self.batch_size)):
+                for event in self._run_batch(pipeline, batch, len(cells), cancelled):
+                    if isinstance(event, Progress):
+                        done_steps += 1
+                        left = (time.monotonic() - started) / done_steps * (all_steps - done_steps)
+                        event = replace(event, seconds_left=left)
+                    yield event
+                if cancelled():
+                    return
+
+    def _run_batch(
+        self, pipeline: Pipeline, batch: list[_Cell], count: int, cancelled: Callable[[], bool]
+    ) -> Iterator[Event]:
+        started = last_preview = time.monotonic()
+        requests = [cell.request for cell in batch]
+        columns = list(zip(*(cell.controls for cell in batch), strict=True))
+        latents = pipeline.prepare_latents(requests)
+        for step in pipeline.denoise(requests, latents, columns):
+            if cancelled():
+                return
+            latents = step.latents
+            for cell in batch:
+                steps = cell.request.steps
+                yield Progress(cell=cell.index, cells=count, step=step.index + 1, steps=steps, seconds_left=0.0)
+            if time.monotonic() - last_preview >= PREVIEW_SECONDS and step.index + 1 < requests[0].steps:
+                for cell, image in zip(batch, pipeline.preview(step.predicted), strict=True):
+                    yield Preview(cell=cell.index, image=image)
+                last_preview = time.monotonic()
+        pictures = pipeline.decode(latents)
+        seconds = (time.monotonic() - started) / len(batch)
+        for cell, image in zip(batch, pictures, strict=True):
+            agreement = line_agreement(image, cell)
+            yield Result(cell=cell.index, image=image, request=cell.request, seconds=seconds, edge_agreement=agreement)
+
+    def _prepare(self, index: int, request: GenerationRequest, pipeline: Pipeline, images: ImageStore) -> _Cell:
+        maps = tuple(images.get(use.map_id) for use in request.controls)
+        controls = []
+        for use, control_map in zip(request.controls, maps, strict=True):
+            if control_map.size != (request.width, request.height):
+                raise InputError("map_size", given=control_map.size, expected=(request.width, request.height))
+            network = self._network(use.network, pipeline)
+            controls.append(Control(network, use, pipeline.encode_hint(network, use.map_id, control_map)))
+        complete = replace(request, threads=request.threads or self.threads)
+        return _Cell(index, complete, tuple(controls), maps)
+
+    def _pipeline_for(self, name: str) -> Pipeline:
+        if self._pipeline is None or self._pipeline.base.spec.name != name:
+            found = self.library.base(name)
+            if found.path is None:
+                raise UnavailableError("base_not_here", base=found.spec.label)
+            self._release()
+            log.info("loading %s", found.spec.name)
+            base = load_folder(found.path, found.spec, device=self._device, dtype=self._dtype)
+            self._pipeline = Pipeline(base, device=self._device, dtype=self._dtype)
+        return self._pipeline
+
+    def _load_network(self, name: str, pipeline: Pipeline) -> ControlNetXS:
+        found = self.library.network(name)
+        if found.path is None:
+            raise UnavailableError("network_not_here", network=found.label)
+        network = native.load(found.path)
+        check_match(pipeline.base.unet, network.spec)
+        return network.to(self._device, self._dtype).requires_grad_(False)
+
+    def _release(self) -> None:
+        """Drop the current base and its controls, so that two bases never share the memory."""
+        self._pipeline = None
+        self._network.cache_clear()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def line_agreement(image: Image, cell: _Cell) -> float | None:
+    """Return the F-score of an image's edges against its first line map; None without one."""
+    for use, control_map in zip(cell.request.controls, cell.maps, strict=True):
+        if CONTROL_KINDS[use.kind].line_map:
+            lines = np.asarray(thin(np.asarray(control_map)))[..., 0] > 127
+            return metrics.edge_agreement(metrics.canny_edges(image), lines).f
+    return None
+
+
+def _base_info(found: FoundBase) -> BaseInfo:
+    spec = found.spec
+    shown: dict[str, Any] = {
+        name: getattr(spec, name)
+        for name in (
+            "name", "label", "family", "native_size", "size_multiple",
+            "default_steps", "default_guidance_scale", "prompt_tokens",
+        )
+    }  # fmt: skip
+    return BaseInfo(**shown, state="here" if found.path else "missing", detail=spec.licence)
+
+
+def _network_info(found: FoundNetwork) -> NetworkInfo:
+    return NetworkInfo(
+        name=found.name,
+        label=found.label,
+        family=found.family,
+        condition=found.condition,
+        kinds=kinds_for(found.condition),
+        state="here" if found.path else "missing",
+    )

@@ -1,0 +1,192 @@
+"""Sampling, step by step: encode the prompt, encode the hint, prepare latents, denoise, decode.
+
+Each step is a public method; `denoise` is a generator, so that progress, previews and cancelling are the caller's.
+Letters in shapes: B images of a batch, C latent channels, H W the latent grid.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from PIL.Image import Image
+
+from cnxs import tensors
+from cnxs.bases import LoadedBase
+from cnxs.errors import InputError
+from cnxs.model import ControlInput, ControlNetXS, CoupledUNet
+from cnxs.prompts import TextStates
+from cnxs.request import ControlUse, GenerationRequest, active_steps
+from cnxs.samplers import make_scheduler, predicted_latents
+
+_CACHED_PROMPTS = 64
+_CACHED_HINTS = 8
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control at work on one image: its network, what the request says of it, and its encoded map."""
+
+    network: ControlNetXS
+    use: ControlUse
+    hint: torch.Tensor  # (1, K0, H, W)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The state after one denoising step."""
+
+    index: int  # from 0
+    latents: torch.Tensor  # (B, C, H, W), as the scheduler scales them
+    predicted: torch.Tensor  # (B, C, H, W), clean latents as predicted: for previews
+
+
+class Pipeline:
+    """A base model and the five steps of sampling with it. Holds no state of a request."""
+
+    def __init__(self, base: LoadedBase, *, device: torch.device, dtype: torch.dtype) -> None:
+        self.base, self.device, self.dtype = base, device, dtype
+        # Strengths and seeds vary over a comparison; prompt and map do not, and are encoded once.
+        self.encode_prompt = lru_cache(_CACHED_PROMPTS)(self._encode_prompt)
+        self._hints = lru_cache(_CACHED_HINTS)(self._encode_hint)
+
+    def _encode_prompt(self, prompt: str, negative_prompt: str, clip_skip: int) -> tuple[TextStates, TextStates]:
+        """Return the states of prompt and negative prompt, of one length."""
+        return self.base.prompts.encode(prompt, negative_prompt, clip_skip=clip_skip)
+
+    def encode_hint(self, network: ControlNetXS, map_id: str, control_map: Image) -> torch.Tensor:
+        """Return the hint (1, K0, H, W) of a control map; the map's digest is its key in the cache."""
+        return self._hints(network, _Keyed(map_id, control_map))
+
+    @torch.inference_mode()
+    def _encode_hint(self, network: ControlNetXS, keyed: "_Keyed") -> torch.Tensor:
+        pixels = tensors.to_unit_tensor(keyed.image, channels=network.spec.hint_channels)
+        return network.encode_hint(pixels.to(self.device, self.dtype))
+
+    def prepare_latents(self, cells: Sequence[GenerationRequest]) -> torch.Tensor:
+        """Return unit noise (B, C, H, W): one CPU generator per image, so that a seed means the same everywhere."""
+        codec = self.base.codec
+        shape = (1, codec.latent_channels, cells[0].height // codec.factor, cells[0].width // codec.factor)
+        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(cell.seed)) for cell in cells]
+        return torch.cat(noise).to(self.device, self.dtype)
+
+    @torch.inference_mode()
+    def denoise(
+        self, cells: Sequence[GenerationRequest], latents: torch.Tensor, controls: Sequence[Sequence[Control]]
+    ) -> Iterator[Step]:
+        """Yield the state after each step.
+
+        Args:
+            cells: axis-free requests that agree in size, steps, sampler and control networks (`batch_key`).
+            latents: (B, C, H, W), unit noise.
+            controls: for each network in turn, its control of each image.
+        """
+        scheduler = make_scheduler(cells[0].sampler, self.base.scheduler_config)
+        scheduler.set_timesteps(cells[0].steps, device=self.device)
+        guidance = torch.tensor([cell.guidance_scale for cell in cells], device=self.device, dtype=self.dtype)
+        guided = bool((guidance != 1).any())
+        context, added = self._conditions(cells, guided=guided)
+        coupled = CoupledUNet(self.base.unet, [column[0].network for column in controls])
+        hints = [torch.cat([control.hint for control in column]) for column in controls]
+        options = _step_options(scheduler, cells)
+        latents = latents * scheduler.init_noise_sigma
+
+        for index, timestep in enumerate(scheduler.timesteps):
+            x = scheduler.scale_model_input(latents, timestep)
+            scales = [[_scale_at(control.use, index, cells[0].steps) for control in column] for column in controls]
+            inputs = [
+                ControlInput(hint=hint, control_scale=scale, gains=_connection_gains(column[0]))
+                for column, hint, scale in zip(controls, hints, scales, strict=True)
+            ]
+            if guided:
+                inputs = [_doubled(item) for item in inputs]
+                output = coupled(torch.cat([x, x]), timestep, context, inputs, added_cond_kwargs=added)
+                plain, prompted = output.chunk(2)
+                output = plain + guidance[:, None, None, None] * (prompted - plain)
+            else:
+                output = coupled(x, timestep, context, inputs, added_cond_kwargs=added)
+            stepped = scheduler.step(output, timestep, latents, **options)
+            latents = stepped.prev_sample.to(self.dtype)
+            yield Step(index, latents, predicted_latents(scheduler, stepped, latents))
+
+    def decode(self, latents: torch.Tensor) -> list[Image]:
+        """Return pictures from final latents (B, C, H, W).
+
+        Raises:
+            InputError: if the latents are not finite, as half precision gives where a model overflows.
+        """
+        if not torch.isfinite(latents).all():
+            raise InputError("image_not_finite")
+        with torch.inference_mode():
+            return tensors.from_signed_tensor(self.base.codec.decode(latents))
+
+    def preview(self, latents: torch.Tensor) -> list[Image]:
+        """Return small pictures from latents (B, C, H, W): a linear projection, far cheaper than decoding."""
+        with torch.inference_mode():
+            return tensors.from_unit_tensor(self.base.codec.preview(latents))
+
+    def _conditions(
+        self, cells: Sequence[GenerationRequest], *, guided: bool
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor] | None]:
+        """Return text states and SDXL's extra conditions, the negative half first where there is guidance."""
+        pairs = [self.encode_prompt(cell.prompt, cell.negative_prompt, cell.clip_skip) for cell in cells]
+        states = ([negative for _, negative in pairs] if guided else []) + [positive for positive, _ in pairs]
+        longest = max(state.context.shape[1] for state in states)
+        context = torch.cat([_lengthened(state.context, longest) for state in states])
+        pooled = [state.pooled for state in states if state.pooled is not None]
+        if not pooled:
+            return context, None
+        sizes = [(cell.height, cell.width, 0, 0, cell.height, cell.width) for cell in cells] * (1 + guided)
+        time_ids = torch.tensor(sizes, device=self.device, dtype=self.dtype)
+        return context, {"text_embeds": torch.cat(pooled), "time_ids": time_ids}
+
+
+def batch_key(cell: GenerationRequest) -> tuple[object, ...]:
+    """Return what images of one batch must agree in."""
+    networks = tuple((use.network, use.gains) for use in cell.controls)
+    return (cell.width, cell.height, cell.steps, cell.sampler, cell.guidance_scale == 1, cell.clip_skip, networks)
+
+
+@dataclass(frozen=True)
+class _Keyed:
+    """An image that is equal to another where their digests are."""
+
+    digest: str
+    image: Image
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Keyed) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+def _scale_at(use: ControlUse, step: int, steps: int) -> float:
+    return use.control_scale if step in active_steps(steps, use.start, use.end) else 0.0
+
+
+def _connection_gains(control: Control) -> list[float]:
+    """Return a gain per connection from the request's three: encoder, middle, decoder."""
+    encoder, middle, decoder = control.use.gains
+    spec = control.network.spec
+    n = spec.num_connections
+    return [encoder] * (0 if spec.control_type == "A" else n) + [middle] + [decoder] * n
+
+
+def _doubled(item: ControlInput) -> ControlInput:
+    assert not isinstance(item.control_scale, float | int)
+    scales = [*item.control_scale, *item.control_scale]
+    return ControlInput(hint=torch.cat([item.hint, item.hint]), control_scale=scales, gains=item.gains)
+
+
+def _lengthened(context: torch.Tensor, length: int) -> torch.Tensor:
+    # Prompts of one batch may differ in chunks; repeating the shorter keeps attention's average where it was.
+    return context.repeat(1, -(-length // context.shape[1]), 1)[:, :length]
+
+
+def _step_options(scheduler: Any, cells: Sequence[GenerationRequest]) -> dict[str, Any]:
+    # LCM adds noise after each step: from the image's own generator, or a seed would not decide it.
+    if type(scheduler).__name__ != "LCMScheduler":
+        return {}
+    return {"generator": [torch.Generator().manual_seed(cell.seed + 1) for cell in cells]}

@@ -1,0 +1,48 @@
+"""The samplers, all from diffusers, by the names that requests use."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    LCMScheduler,
+    UniPCMultistepScheduler,
+)
+
+from cnxs.request import Sampler
+
+_CLASSES: dict[Sampler, Any] = {
+    "ddim": DDIMScheduler,
+    "euler": EulerDiscreteScheduler,
+    "dpmpp_2m": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
+    "lcm": LCMScheduler,
+}
+
+
+def make_scheduler(sampler: Sampler, config: Mapping[str, Any]) -> Any:
+    """Build a fresh scheduler: they hold the state of a run, so each run has its own.
+
+    Args:
+        sampler: its name.
+        config: the base's scheduler configuration: betas, prediction type, timestep spacing.
+    """
+    kind = _CLASSES[sampler]
+    known = {key: value for key, value in config.items() if key in kind._get_init_keys(kind)}
+    if sampler == "ddim":
+        known["clip_sample"] = False
+    if sampler == "dpmpp_2m" and config.get("rescale_betas_zero_snr"):
+        # With zero terminal SNR the last sigma is infinite; the second order needs Euler steps at both ends.
+        known["euler_at_final"] = True
+    return kind(**known)
+
+
+def predicted_latents(scheduler: Any, output: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Return the clean latents that a step predicts, for previews; the running latents where it does not say."""
+    predicted = getattr(output, "pred_original_sample", None)
+    if predicted is None and getattr(scheduler, "model_outputs", None):
+        predicted = scheduler.model_outputs[-1]  # multistep solvers keep their data predictions
+    return latents if predicted is None else predicted
