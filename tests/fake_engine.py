@@ -1,5 +1,6 @@
 """An engine without a model: deterministic pictures, and steps that a test lets happen one by one."""
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -9,12 +10,28 @@ from dataclasses import replace
 from PIL import Image
 
 from cnxs.errors import InputError
-from cnxs.jobs import registered_models
+from cnxs.jobs import Studio, registered_models
 from cnxs.registry import CONTROL_KINDS
-from cnxs.request import BaseInfo, Event, GenerationRequest, Loading, Models, NetworkInfo, Preview, Progress, Result
+from cnxs.request import (
+    Axis,
+    BaseInfo,
+    Event,
+    GenerationRequest,
+    Loading,
+    Models,
+    NetworkInfo,
+    Preview,
+    Progress,
+    Queued,
+    Result,
+    defaults,
+)
 from cnxs.store import ImageStore
 
 PATIENCE = 20.0  # seconds after which a test that waits for something fails
+
+REQUEST = replace(defaults(), prompt="a fox", steps=4, width=64, height=48)
+STRIP = replace(REQUEST, axes=(Axis(name="seed", values=(1, 2, 3)),))
 
 
 class OutOfMemoryError(RuntimeError):
@@ -139,3 +156,46 @@ _FAILURES: dict[str, Exception] = {
     "out of memory": OutOfMemoryError("tried to allocate"),
     "refuse": InputError("unknown_sampler", given="x", allowed="y"),
 }
+
+
+# --- studios of fake engines, for the tests of jobs ---------------------------------------------------------------
+
+Make = Callable[..., Studio]
+
+
+@contextlib.contextmanager
+def studios() -> Iterator[Make]:
+    """Yield a function that makes studios; they are closed afterwards, with their gates open."""
+    made: list[Studio] = []
+    gates: list[Gate] = []
+
+    def make(*engines: object, gate: Gate | None = None, **options: object) -> Studio:
+        if gate is not None:
+            gates.append(gate)
+        studio = Studio(
+            engines or (FakeEngine(gate=gate),),  # pyright: ignore[reportArgumentType]
+            **{"images": ImageStore(None), "history": None, **options},  # pyright: ignore[reportArgumentType]
+        )
+        made.append(studio)
+        return studio
+
+    yield make
+    for gate in gates:
+        gate.open()
+    for studio in made:
+        studio.close()
+
+
+def types_of(events: list[Event]) -> list[type[Event]]:
+    """Return the events' types."""
+    return [type(event) for event in events]
+
+
+def read_until(stream: Iterator[Event], kind: type[Event]) -> Event:
+    """Read to the next event of a type."""
+    return next(event for event in stream if isinstance(event, kind))
+
+
+def positions(stream: Iterator[Event], count: int) -> list[int]:
+    """Read that many events; return the places in the queue that they told."""
+    return [event.position for event in (next(stream) for _ in range(count)) if isinstance(event, Queued)]

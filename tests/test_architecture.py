@@ -46,7 +46,9 @@ ARROWS: dict[str, set[str]] = {
     "history": {"errors", "request", "images", "store", "pnginfo", "history_index"},
     "weights": {"errors", "specs", "registry", "text"},
     "backend": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "weights", "hardware", "miniature"},
-    "jobs": _WORDS | {"images", "store", "controls", "pnginfo", "parameters", "history", "backend"},
+    "job": {"request"},
+    "workers": {"errors", "request", "store", "job"},
+    "jobs": _WORDS | {"images", "store", "controls", "pnginfo", "history", "job", "workers"},
     "miniature": _WORDS | {"images", "codec", "samplers"},
     "training": _WORDS | _NETWORK | {"images", "controls", "codec", "bases", "prompts", "samplers", "miniature"},
     "evaluation": _WORDS | _NETWORK | _SAMPLING | {"images", "controls", "miniature"},
@@ -61,7 +63,7 @@ ARROWS: dict[str, set[str]] = {
 STANDARD_LIBRARY_ONLY = {"text", "hardware", "errors", "specs", "registry", "request", "parameters"}
 # Libraries that take seconds to load, and the parts that never touch them.
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "controlnet_aux"}
-WITHOUT_HEAVY = {"ui", "images", "store", "pnginfo", "history", "history_index"}
+WITHOUT_HEAVY = {"ui", "images", "store", "pnginfo", "history", "history_index", "job", "workers", "jobs"}
 WITH_GRADIO = {"ui", "app"}
 
 MAX_FILE_LINES = 400
@@ -69,7 +71,7 @@ MAX_FUNCTION_LINES = 40
 # They read from top to bottom, and are whole on purpose.
 LONG_FUNCTIONS = {"cnxs/model.py": {"forward", "__call__"}, "cnxs/pipeline.py": {"denoise"}}
 # The job worker's loop and the page's edge live on after any error.
-BROAD_EXCEPTS = {"cnxs/jobs.py", "cnxs/ui/edge.py"}
+BROAD_EXCEPTS = {"cnxs/workers.py", "cnxs/ui/edge.py"}
 
 # A tag or an attribute, or what an f-string leaves of one.
 MARKUP = re.compile(r'<[^<>]*(>|$)|^[^<>]*>|[\w-]+="[^"]*("|$)')
