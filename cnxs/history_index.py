@@ -147,6 +147,8 @@ class Index:
             except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
                 raise
             except sqlite3.DatabaseError as error:
+                if _is_locked(error):
+                    raise
                 logger.warning("the index %s is opened again: %s", self._path.name, error)
                 self._connection.close()
                 self._connection = self._opened()
@@ -157,6 +159,8 @@ class Index:
         try:
             return self._synchronised(_connect(self._path))
         except sqlite3.DatabaseError as error:
+            if _is_locked(error):
+                raise
             logger.warning("the index %s is built anew: %s", self._path.name, error)
             for suffix in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
@@ -198,6 +202,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _is_locked(error: sqlite3.DatabaseError) -> bool:
+    # Another process is at work on a sound file: nothing to rebuild.
+    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _row(record: Record) -> tuple[Any, ...]:

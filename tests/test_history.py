@@ -1,7 +1,6 @@
 import io
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -253,6 +252,26 @@ def test_an_index_that_breaks_while_open_is_rebuilt(history: History) -> None:
     assert [record.record_id for record in history.search()] == ids[::-1]
 
 
+def test_an_index_that_another_process_has_locked_is_not_thrown_away(history: History, monkeypatch) -> None:
+    record_id = _add(history, "a")
+    index = history.folder / "index.sqlite3"
+    before = index.stat().st_ino
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **options: connect(path, **{**options, "timeout": 0.01}))
+    other = connect(index, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    second = None
+    try:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            second = History(history.folder)._index.mark(record_id, favourite=True)
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+    assert second is None
+    assert index.stat().st_ino == before
+    assert [record.record_id for record in history.search()] == [record_id]
+
+
 def test_ten_thousand_records_stay_in_order(history: History) -> None:
     data = pnginfo.encode(
         _picture(1), defaults(), extra={"cnxs-record": '{"owner":"","edge_agreement":null,"seconds":1}'}
@@ -308,7 +327,7 @@ def _kill_a_writer(folder: Path, *, records: int, seconds: float) -> list[str]:
         assert writer.stdout.readline() == "ready\n"
         first = [writer.stdout.readline().strip() for _ in range(records)]
         time.sleep(seconds)
-        os.kill(writer.pid, signal.SIGKILL)
+        writer.kill()
         # A last line without its end was cut off by the kill.
         return first + [line.strip() for line in writer.stdout if line.endswith("\n")]
 

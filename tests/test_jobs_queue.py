@@ -1,4 +1,5 @@
 import gc
+import random
 import threading
 import weakref
 from collections.abc import Iterator
@@ -262,3 +263,39 @@ def test_a_forgotten_job_frees_its_images(make: Make) -> None:
     list(studio.events(studio.submit(replace(REQUEST, seed=1), "ada")))
     gc.collect()
     assert image() is None
+
+
+def test_many_clients_that_cancel_and_reload_get_their_own_images(make: Make) -> None:
+    engines = [FakeEngine("a"), FakeEngine("b")]
+    studio = make(*engines, limits=Limits(waiting_jobs=6, jobs_per_owner=3, kept_jobs=1000))
+    outcomes: list[str] = []
+
+    def client(number: int) -> None:
+        dice, owner = random.Random(number), f"owner {number}"
+        for turn in range(12):
+            request = replace(STRIP, prompt=f"{number}.{turn}", live=dice.random() < 0.3)
+            try:
+                job_id = studio.submit(request, owner)
+            except InputError as error:
+                outcomes.append(error.key)
+                continue
+            if dice.random() < 0.5:
+                next(studio.events(job_id))  # a page that reloads
+            if dice.random() < 0.3:
+                studio.cancel(job_id, owner)
+            events = list(studio.events(job_id))
+            for event in events:
+                assert event.job_id == job_id
+                if isinstance(event, Result):
+                    expected = picture(request.cells()[event.cell], ImageStore(None))
+                    assert event.image.tobytes() == expected.tobytes()
+            outcomes.append(type(events[-1]).__name__)
+
+    clients = [threading.Thread(target=client, args=(number,)) for number in range(12)]
+    for one in clients:
+        one.start()
+    for one in clients:
+        one.join(PATIENCE)
+    assert len(outcomes) == 12 * 12
+    assert set(outcomes) <= {"Finished", "Cancelled", "queue_full"}
+    assert {"Finished", "Cancelled"} <= set(outcomes)
