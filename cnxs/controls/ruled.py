@@ -14,24 +14,26 @@ _PALE = 0.75  # of the pen's darkness
 _BLUE = 0.75  # blue light that a blue line takes away, as a share of the red light it takes away
 
 
-def ruled_lines(drawing: Pixels, *, darkness: Plane, pen: float) -> Plane:
+def ruled_lines(drawing: Pixels, *, darkness: Plane, least: float) -> Plane:
     """Return the pixels of ruled lines, leaving out where a darker stroke crosses them.
 
     Args:
         drawing: (H, W, 3) uint8 RGB, dark on light.
         darkness: (H, W), share of the paper's light that each pixel lacks.
-        pen: the darkness of the drawing's ink.
+        least: the darkness from which a pixel counts.
     """
     ruled = np.zeros(darkness.shape, bool)
-    mask = (darkness > max(0.04, 0.12 * pen)).astype(np.uint8)
+    mask = darkness > least
     for across in (False, True):
-        bands = _bands(mask, across=across)
-        if bands is None or not (on_lines := bands & (mask > 0)).any():
+        bands = _bands(mask.astype(np.uint8), across=across)
+        if bands is None or not (on_lines := bands & mask).any():
             continue
-        middle = float(np.median(darkness[on_lines]))
-        beside = cv2.dilate(bands.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool) & (mask == 0)
-        if middle < _PALE * pen:
-            ruled |= bands & (darkness < min(1.7 * middle, (middle + pen) / 2))
+        ink = darkness[mask & ~bands]
+        pen = float(np.percentile(ink, 90)) if ink.size else 1.0
+        line = float(np.percentile(darkness[on_lines], 60))
+        beside = cv2.dilate(bands.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool) & ~mask
+        if line < _PALE * pen:
+            ruled |= bands & (darkness < (line + pen) / 2)
         elif beside.any() and _blue(drawing[on_lines], paper=drawing[beside]):
             ruled |= bands
     return ruled
