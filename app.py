@@ -1,0 +1,86 @@
+"""Start the studio: `python app.py`, then open the address it prints."""
+
+import argparse
+import logging
+import os
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+
+from cnxs import text
+from cnxs.errors import UnavailableError, UserError
+from cnxs.history import History
+from cnxs.jobs import Studio
+from cnxs.store import ImageStore
+from cnxs.ui.page import build_ui, launch_options
+
+DEFAULT_PORT = 7860
+PORTS_TRIED = 50
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=text.get("cli.app"))
+    parser.add_argument("--host", default="127.0.0.1", help=text.get("cli.app_host"))
+    parser.add_argument("--listen", action="store_const", const="0.0.0.0", dest="host", help=text.get("cli.app_listen"))
+    parser.add_argument("--port", type=int, help=text.get("cli.app_port", default=DEFAULT_PORT))
+    parser.add_argument("--models", type=Path, default=Path("models"), help=text.get("cli.app_models"))
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help=text.get("cli.app_outputs"))
+    parser.add_argument("--offline", action="store_true", help=text.get("cli.app_offline"))
+    parser.add_argument("--device", default="auto", help=text.get("cli.app_device"))
+    parser.add_argument("--threads", type=int, default=0, help=text.get("cli.app_threads"))
+    parser.add_argument("--open", action="store_true", help=text.get("cli.app_open"))
+    return parser.parse_args()
+
+
+def free_port(host: str, asked: int | None) -> int:
+    """Return the asked port, or the first free one from the usual on.
+
+    Raises:
+        UnavailableError: if the asked port, or every one that was tried, is taken.
+    """
+    for port in range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED) if asked is None else (asked,):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name != "nt")
+            try:
+                probe.bind((host, port))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise UnavailableError("no_free_port", port=asked or f"{DEFAULT_PORT}-{DEFAULT_PORT + PORTS_TRIED - 1}")
+
+
+def open_studio(options: argparse.Namespace) -> Studio:
+    """Return the backend. Its workers import torch, so the page is served before."""
+
+    def engine(device: str) -> Any:
+        from cnxs.backend import make_engines
+
+        folder, threads, offline = options.models, options.threads, options.offline
+        return make_engines(device=device, models_dir=folder, threads=threads, offline=offline)[0]()
+
+    engines = [partial(engine, device.strip()) for device in options.device.split(",")]
+    return Studio(engines, images=ImageStore(None), history=History(options.outputs))
+
+
+def main() -> None:
+    """Serve the page; models load behind it."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    options = arguments()
+    try:
+        port = free_port(options.host, options.port)
+        with open_studio(options) as studio:
+            studio.start()
+            build_ui(studio).launch(
+                server_name=options.host, server_port=port, inbrowser=options.open, **launch_options()
+            )
+    except UserError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The page's edge: no exception leaves a handler except as a sentence."""
+
+import functools
+import html
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gradio as gr
+
+from cnxs import text
+from cnxs.errors import UserError
+from cnxs.ui import words
+
+logger = logging.getLogger(__name__)
+
+
+def edge(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap an event handler (a function or a generator) so that what goes wrong is told in one sentence.
+
+    A `UserError` becomes its own sentence; anything else is logged with its traceback and told plainly.
+    """
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def stream(*args: Any) -> Iterator[Any]:
+            with _told(args):
+                yield from handler(*args)
+
+        return stream
+
+    @functools.wraps(handler)
+    def call(*args: Any) -> Any:
+        with _told(args):
+            return handler(*args)
+
+    return call
+
+
+@contextmanager
+def _told(args: tuple[Any, ...]) -> Iterator[None]:
+    language = words.language(next((arg for arg in args if isinstance(arg, gr.Request)), None))
+    try:
+        yield
+    except UserError as error:
+        raise toast(error.sentence(language), language=language) from None
+    except gr.Error:
+        raise
+    except Exception:
+        logger.exception("a handler of the page failed")
+        raise toast(text.get("error.unexpected", language), language=language) from None
+
+
+def toast(sentence: str, *, language: str) -> gr.Error:
+    """Return `sentence` as an error that Gradio shows on the page; Gradio reads it as HTML, so it is escaped."""
+    return gr.Error(html.escape(sentence), duration=15, title=text.get("page.error_title", language))

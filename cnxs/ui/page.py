@@ -1,0 +1,203 @@
+"""The page: its layout, and which use of it calls which handler."""
+
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from cnxs import text
+from cnxs.request import Backend
+from cnxs.ui import words
+from cnxs.ui.edge import edge
+from cnxs.ui.files import PictureFiles
+from cnxs.ui.handlers import Handlers
+from cnxs.ui.inputs import SOURCES, Fields, prompt_column, source_column
+from cnxs.ui.outputs import outputs, result_column
+from cnxs.ui.parts import STATIC
+from cnxs.ui.theme import Studio
+from cnxs.ui.words import label
+
+MAX_UPLOAD = "64mb"
+CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are looked at, and how old they may get
+
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+_NEWEST: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last"}
+
+
+def build_ui(backend: Backend) -> gr.Blocks:
+    """Build the page on a backend. Serve it with `launch(**launch_options())`."""
+    fields: Fields = {}
+    models = backend.models()
+    with gr.Blocks(
+        title=text.get("page.title"), analytics_enabled=False, delete_cache=CACHE_SECONDS, fill_width=True
+    ) as page:
+        _states(fields)
+        _masthead(fields)
+        with gr.Row(elem_id="studio", equal_height=False):
+            with gr.Column(scale=5, min_width=320, elem_id="column-source"):
+                source_column(fields, models)
+            with gr.Column(scale=4, min_width=300, elem_id="column-prompt"):
+                prompt_column(fields, models)
+            with gr.Column(scale=7, min_width=320, elem_id="column-result"):
+                result_column(fields)
+        gr.HTML(
+            label("page.keys"), html_template='<p class="keys">${value}</p>', apply_default_css=False, elem_id="keys"
+        )
+        handlers = Handlers(backend, fields, PictureFiles())
+        _wire_source(handlers, fields)
+        _wire_work(page, handlers, fields)
+    return page
+
+
+def launch_options() -> dict[str, Any]:
+    """Return what the page needs from `launch`: its look, its scripts, its languages, its limits."""
+    return {
+        "theme": Studio(),
+        "css": (STATIC / "style.css").read_text("utf-8"),
+        "head": f"<script>{(STATIC / 'page.js').read_text('utf-8')}</script>",
+        "i18n": words.translations(),
+        "max_file_size": MAX_UPLOAD,
+        "allowed_paths": [],
+        "enable_monitoring": False,
+        "run_history": False,
+        "footer_links": [],
+        "ssr_mode": False,
+    }
+
+
+def _states(fields: Fields) -> None:
+    fields["owner"] = gr.BrowserState(None, storage_key="cnxs.owner", secret="cnxs")  # keeps it over restarts
+    for name, start in (("source", "photo"), ("job", None), ("view", None), ("pace", None), ("fitted", None)):
+        fields[name] = gr.State(start)
+    fields["waking"] = gr.Timer(0.7, active=False)
+    # What the browser remembers of this tab, filled in by its script when the page arrives.
+    fields["arrival"] = gr.Textbox(visible=False)
+
+
+def _masthead(fields: Fields) -> None:
+    with gr.Row(elem_id="masthead", elem_classes="keep-row"):
+        gr.HTML(
+            label("page.tagline"),
+            html_template=f"<h1>{text.get('page.title')}</h1><p>${{value}}</p>",
+            apply_default_css=False,
+        )
+        fields["device"] = gr.HTML("", elem_id="device", apply_default_css=False)
+
+
+def _request_inputs(fields: Fields) -> set[Component]:
+    left_out = ("arrival", "view", "job", "pace", "placed", "control_map", "stage", "slider")
+    silent = (gr.HTML, gr.Timer, gr.Button, gr.DownloadButton, gr.Tab, gr.Tabs, gr.Row, gr.Group, gr.Accordion)
+    return {
+        component
+        for name, component in fields.items()
+        if name == "sketch" or (name not in left_out and not isinstance(component, silent))
+    }
+
+
+def _wire_source(handlers: Handlers, fields: Fields) -> None:
+    everything = _request_inputs(fields)
+    for source in SOURCES:
+        tab = fields[f"tab_{source}"]
+        tab.select(
+            edge(handlers.choose_source(source)),
+            [fields["base"]],
+            [fields["source"], fields["kind"]],
+            js=f"(base) => {{ sessionStorage.setItem('cnxs.source', '{source}'); return [base]; }}",
+            **_QUIET,
+        )
+    kind = [fields[name] for name in fields if name.startswith("group.")]
+    kind += [fields["network"], fields["kind_settings"]]
+    menus = [*kind, fields["kind"], fields["base"]]
+    gr.on(
+        [fields["kind"].change, fields["base"].change],
+        edge(handlers.use_kind),
+        [fields["base"], fields["kind"]],
+        kind,
+        **_NEWEST,
+    )
+    fields["base"].input(
+        edge(handlers.use_base),
+        [fields["base"], fields["source"]],
+        [*menus, *(fields[name] for name in ("steps", "guidance_scale", "width", "height"))],
+        **_QUIET,
+    )
+    fields["waking"].tick(
+        edge(handlers.wake),
+        [fields[name] for name in ("base", "source", "kind")],
+        [*menus, fields["waking"], fields["device"]],
+        **_QUIET,
+    )
+    drawn = ("photo", "map", "sketch", "source", "kind", "base", "width", "height", "placement")
+    params = [name for name in fields if name.startswith("param.")]
+    gr.on(
+        [fields[name].change for name in (*drawn, *params)],
+        edge(handlers.preview),
+        everything,
+        [fields[name] for name in ["placed", "control_map", "copy_map", "map_note", "fitted", "width", "height"]],
+        **_NEWEST,
+    )
+    fields["copy_map"].click(None, js="() => window.cnxs.copyMap()", **_QUIET)
+
+
+def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
+    everything = _request_inputs(fields)
+    fields["job"].change(
+        edge(handlers.follow),
+        [fields["job"], fields["owner"], fields["pace"]],
+        outputs(fields),
+        trigger_mode="multiple",
+        **_QUIET,
+    )
+    for name, handler in (("generate", handlers.generate), ("compare", handlers.compare)):
+        fields[name].click(
+            edge(handler),
+            everything,
+            [fields[output] for output in ("job", "owner", "seed", "status")],
+            **_QUIET,
+        )
+    fields["cancel"].click(edge(handlers.cancel), [fields["job"], fields["owner"]], **_QUIET)
+    _wire_results(handlers, fields)
+    _wire_words(handlers, fields)
+    arrival = [component for name, component in fields.items() if not isinstance(component, gr.Button)]
+    page.load(
+        edge(handlers.arrive),
+        [fields["owner"], fields["arrival"]],
+        arrival,
+        js="async (owner) => [owner, await window.cnxs.arrival()]",
+        **_QUIET,
+    )
+
+
+def _wire_results(handlers: Handlers, fields: Fields) -> None:
+    view = [fields["view"]]
+    shown = ("stage", "stage_tabs", "empty", "tab_beside", "slider", "facts", "actions", "download", "strip")
+    changed = [fields[name] for name in (*shown, "control_scale")]
+    fields["strip"].click(edge(handlers.select), view, changed, **_QUIET)
+    seed = [fields["seed"], fields["random_seed"]]
+    fields["reuse_seed"].click(edge(handlers.reuse_seed), view, seed, **_QUIET)
+    fields["new_seed"].click(edge(handlers.new_seed), None, seed, **_QUIET)
+    fields["as_source"].click(
+        edge(handlers.as_source), view, [fields[name] for name in ("photo", "source", "source_tabs")], **_QUIET
+    )
+
+
+def _wire_words(handlers: Handlers, fields: Fields) -> None:
+    priced = [fields[name] for name in ("strengths", "width", "height", "steps", "base", "pace")]
+    gr.on(
+        [component.change for component in priced],
+        edge(handlers.cost),
+        set(priced),
+        fields["cost"],
+        **_NEWEST,
+    )
+    typed = [fields["prompt"], fields["negative_prompt"]]
+    gr.on(
+        [component.change for component in typed],
+        None,
+        typed,
+        js="(prompt, negative) => window.cnxs.keep({ prompt, negative_prompt: negative })",
+        **_QUIET,
+    )
+    fields["prompt"].change(
+        edge(handlers.count_tokens), [fields["base"], fields["prompt"]], fields["tokens"], **_NEWEST
+    )

@@ -1,0 +1,85 @@
+// The page's own script: keyboard, the tab's title, what a tab remembers. No state of the work: that is the server's.
+(() => {
+  const MEMORY = "cnxs.memory";
+  const tabs = "BroadcastChannel" in window ? new BroadcastChannel("cnxs") : null;
+  const heard = new Set();
+  const me = Math.random().toString(36).slice(2);
+  if (tabs) {
+    tabs.onmessage = ({ data }) => {
+      if (data.ask && data.ask !== me) tabs.postMessage({ answer: data.ask });
+      if (data.answer === me) heard.add("other");
+    };
+  }
+
+  function read(storage) {
+    try {
+      return JSON.parse(storage.getItem(MEMORY)) || {};
+    } catch {
+      return {};
+    }
+  }
+
+  function write(storage, change) {
+    try {
+      storage.setItem(MEMORY, JSON.stringify({ ...read(storage), ...change }));
+    } catch {
+      // A full or forbidden storage costs the memory over a reload, nothing else.
+    }
+  }
+
+  // The tab's own memory first; words typed in a tab that is gone come from the browser's.
+  async function arrival() {
+    const own = sessionStorage.getItem(MEMORY) ? read(sessionStorage) : {};
+    if (tabs) {
+      tabs.postMessage({ ask: me });
+      await new Promise((resolve) => setTimeout(resolve, 120));
+    }
+    const { prompt, negative_prompt } = read(localStorage);
+    const source = sessionStorage.getItem("cnxs.source");
+    return JSON.stringify({ prompt, negative_prompt, ...own, source, alone: heard.size === 0 });
+  }
+
+  function keep(change) {
+    write(sessionStorage, change);
+    if ("prompt" in change) write(localStorage, change);
+  }
+
+  async function copyMap() {
+    const image = document.querySelector("#control-map img");
+    if (!image || !navigator.clipboard || !window.ClipboardItem) return;
+    const blob = fetch(image.src).then((response) => response.blob());
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+  }
+
+  function press(selector) {
+    const button = document.querySelector(selector);
+    if (button && !button.disabled && button.offsetParent) button.click();
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      // A text box tells the server of its text when the typing pauses: leaving it does so at once.
+      if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
+      press(event.shiftKey ? "#compare" : "#generate");
+    } else if (event.key === "Escape" && !document.fullscreenElement) {
+      press("#cancel");
+    }
+  });
+
+  function watch() {
+    const title = document.title;
+    let shownJob = null;
+    new MutationObserver(() => {
+      const { percent, job } = document.querySelector("#status .status")?.dataset || {};
+      if (job && job !== shownJob) keep({ job: (shownJob = job) });
+      const wanted = percent ? `${percent} % · ${title}` : title;
+      if (document.title !== wanted) document.title = wanted;
+    }).observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-percent", "data-job"] });
+  }
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watch);
+  else watch();
+
+  window.cnxs = { arrival, keep, copyMap };
+})();
