@@ -1,0 +1,140 @@
+"""Train a control on a frozen base.
+
+    python -m cnxs.training --condition scribble --pool work/pool --minutes 60 --output scribble.safetensors
+
+The same command goes on where an earlier start stopped; Ctrl+C saves and stops.
+"""
+
+import argparse
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from cnxs.errors import UserError
+from cnxs.registry import MINIATURE
+from cnxs.training.config import PRESETS, TrainingConfig
+from cnxs.training.data import PoolData
+from cnxs.training.frozen_base import FrozenBase, load_base
+from cnxs.training.trainer import Trainer
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    options = _parser().parse_args(arguments)
+    dry_run = options.__dict__.pop("dry_run")
+    try:
+        config = config_of(options)
+        config.check()
+        return _train(config, dry_run=dry_run)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def config_of(options: argparse.Namespace) -> TrainingConfig:
+    """Return the preset of the base's family with the options that were given."""
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    given["pools"] = tuple(given.get("pools", ()))
+    given.setdefault("run", given["output"].with_suffix(".run"))
+    return TrainingConfig(**PRESETS["miniature"] | given)
+
+
+def _train(config: TrainingConfig, *, dry_run: bool) -> int:
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    accelerator = Accelerator(mixed_precision=config.precision)
+    config.check(processes=accelerator.num_processes)
+    half = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
+    on_processor = accelerator.device.type == "cpu"
+    base = load_base(config.base, device=accelerator.device, dtype=torch.float32 if on_processor else half)
+    data = PoolData(
+        config.pools, condition=config.condition, encode_captions=base.encode_captions, held_out=config.held_out
+    )
+    trainer = Trainer(config, base=base, data=data, accelerator=accelerator)
+    if not accelerator.is_main_process:
+        with stopping() as stop:
+            for _ in trainer.run(stop):
+                pass
+        return 0
+    print(_description(trainer, base), flush=True)
+    if dry_run:
+        return 0
+    trainer.write_config()
+    with stopping() as stop:
+        for progress in trainer.run(stop):
+            print(progress.line(), flush=True)
+    print(f"{'finished' if trainer.fraction >= 1 else 'stopped'}: {config.output}", flush=True)
+    return 0
+
+
+def _description(trainer: Trainer, base: FrozenBase) -> str:
+    parameters = sum(parameter.numel() for parameter in trainer.control.parameters())
+    share = parameters / sum(parameter.numel() for parameter in base.unet.parameters())
+    samples = sum(map(len, trainer.data.buckets))
+    return (
+        f"type {trainer.spec.control_type}, widths {trainer.config.widths}: {parameters:,} parameters, "
+        f"{share:.1%} of the base; {samples} samples; from step {trainer.step} of "
+        f"{trainer.config.steps or '-'} steps, {trainer.config.minutes or '-'} minutes"
+    )
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Give an event that Ctrl+C and a polite kill set, instead of ending the process."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cnxs.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--base", default=MINIATURE.name, help="miniature, or the folder of a base model (default: %(default)s)")
+    add("--condition", required=True, help="what the control follows: canny, scribble, ...")
+    add("--pool", dest="pools", type=Path, nargs="+", metavar="FOLDER", help="pools made by `cnxs.miniature pool`")
+    add("--output", type=Path, required=True, metavar="FILE", help="the control: a .safetensors file")
+    add("--run", type=Path, metavar="FOLDER", help="state, curve and sheets (default: beside the output)")
+    add(
+        "--init",
+        type=Path,
+        metavar="FILE",
+        help="a control of the same structure to start from; without effect on a run that goes on",
+    )
+    add("--minutes", type=float, help="end after so many minutes, earlier starts included")
+    add("--steps", type=int, help="end after so many steps")
+    add("--type", dest="control_type", choices=["A", "B", "C"], help="type of the paper (default: B)")
+    add("--widths", type=_widths, metavar="48,96,96", help="channels of the control, one number per level")
+    add("--batch-size", type=int, help="samples of one step")
+    add("--accumulation", type=int, help="parts a batch is worked through in, to save memory")
+    add("--learning-rate", type=float)
+    add("--held-out", type=int, help="samples kept for validation")
+    add("--precision", choices=["no", "bf16", "fp16"], help="of the arithmetic; no: float32")
+    add("--threads", type=int, help="processor threads (default: as many as torch likes)")
+    add("--seed", type=int)
+    add("--report-every", type=int, metavar="STEPS")
+    add("--save-every", type=int, metavar="STEPS", help="saves, each with a validation")
+    add("--sheet-every", type=int, metavar="STEPS", help="sample sheets")
+    add("--licence", help="of the finished control, written into its file")
+    add("--dry-run", action="store_true", help="say what would be trained, and write nothing")
+    return parser
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(int(width) for width in text.split(","))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
