@@ -1,11 +1,14 @@
 """Our own format: safetensors, with the control's spec as JSON in the metadata. Strict both ways."""
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from cnxs.checkpoints.files import read_metadata, read_tensors
 from cnxs.checkpoints.strict import load_strict
 from cnxs.errors import CheckpointError
 from cnxs.model import ControlNetXS
@@ -31,7 +34,7 @@ def read_spec(path: Path) -> ControlSpec:
     Raises:
         CheckpointError: if the file is no safetensors file, not of this format, or of a newer version.
     """
-    metadata = _metadata(path)
+    metadata = read_metadata(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError("control_not_native", file=path.name)
     if metadata.get("version") != VERSION:
@@ -39,26 +42,14 @@ def read_spec(path: Path) -> ControlSpec:
     return ControlSpec.from_json(metadata.get("spec", ""))
 
 
-def load(path: Path) -> ControlNetXS:
-    """Read a control, in float32 on the CPU.
+def load(path: Path, *, overrides: Mapping[str, Any] | None = None) -> ControlNetXS:
+    """Read a control, in float32 on the CPU; `overrides` replace fields of its spec.
 
     Raises:
         CheckpointError: if the file is damaged, or a key is missing, unexpected or misshapen.
     """
     with torch.device("meta"):
-        control = ControlNetXS(read_spec(path))
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError("file_damaged", file=path.name, reason=str(error)) from error
+        control = ControlNetXS(dataclasses.replace(read_spec(path), **(overrides or {})))
+    tensors = {key: tensor.to(torch.float32, copy=True) for key, tensor in read_tensors(path).items()}
     load_strict(control, tensors, source=path.name)
     return control.eval()
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError("file_damaged", file=path.name, reason=str(error)) from error
