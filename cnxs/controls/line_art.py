@@ -17,8 +17,8 @@ def draw(image: Pixels, *, stroke_width: float, contrast: float) -> Pixels:
         contrast: brightness of the lines; at 1 the median line is half white.
     """
     source = image.astype(np.float32)
-    # The least of the three differences: a line is darker in every channel, a coloured area is not.
-    darkness = (cv2.GaussianBlur(source, (0, 0), stroke_width) - source).min(axis=2).clip(min=0)
+    # The greatest of the three differences: the contour of a coloured area is dark in some channel only.
+    darkness = (cv2.GaussianBlur(source, (0, 0), stroke_width) - source).max(axis=2).clip(min=0)
     lines = darkness[darkness > _WEAK]
     reference = max(16.0, float(np.median(lines))) if lines.size else 16.0
     grey = np.rint((darkness * (127 * contrast / reference)).clip(max=255)).astype(np.uint8)

@@ -48,7 +48,11 @@ def draw(image: Pixels, *, thickness: float, detail: float, polarity: str) -> Pi
     faint, clear = _thresholds(ink, detail=detail)
     ruled = ruled_lines(drawing, darkness=ink.darkness, least=max(_MIN_CONTRAST / 2, 0.12 * ink.level))
     strokes = _without_specks(_connected(ink.darkness, faint=faint, clear=clear) & ~ruled, ink, detail=detail)
-    lines = _centre_lines(strokes) | _broad_edges(drawing, near=strokes | ruled, detail=detail)
+    lines, edges = _centre_lines(strokes), _broad_edges(drawing, near=strokes | ruled, detail=detail)
+    if edges.sum() > lines.sum():
+        # A photo or a coloured picture: its few dark strokes would only tear gaps into the edges.
+        lines = _broad_edges(drawing, near=ruled, detail=detail)
+    lines |= edges
     if not lines.any():
         raise InputError("empty_sketch")
     width = round(thickness)
