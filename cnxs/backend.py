@@ -104,7 +104,7 @@ class Engine:
 
     def models(self) -> Models:
         """Return everything that can be chosen, scanned anew."""
-        notes = (("gpu_without_cuda", {}),) if gpu_without_cuda(torch.version.cuda) else ()
+        notes = (("note.gpu_without_cuda", {}),) if gpu_without_cuda(torch.version.cuda) else ()
         return Models(
             bases=tuple(_base_info(base) for base in self.library.bases()),
             networks=tuple(_network_info(network) for network in self.library.networks()),
