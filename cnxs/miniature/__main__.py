@@ -9,23 +9,14 @@
 """
 
 import argparse
-import json
-import json
-import json
 import logging
 import sys
 from pathlib import Path
-from typing import TypeAlias
-from typing import TypeAlias
 from typing import TypeAlias
 
 from cnxs.errors import UserError
 from cnxs.miniature import ASSETS
 from cnxs.miniature.artwork import PACKAGES, Artwork, render
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -144,38 +135,6 @@ def _train_base(options: argparse.Namespace) -> int:
     return 0
 
 
-def _train_base(options: argparse.Namespace) -> int:
-    from cnxs.miniature.base_training import BaseTrainingConfig, train
-
-    config = BaseTrainingConfig(
-        pools=tuple(options.pools),
-        start=options.start,
-        run=options.run_folder,
-        minutes=options.minutes,
-        threads=options.threads,
-        bfloat16=options.bfloat16,
-    )
-    for line in train(config):
-        print(line, flush=True)
-    return 0
-
-
-def _train_base(options: argparse.Namespace) -> int:
-    from cnxs.miniature.base_training import BaseTrainingConfig, train
-
-    config = BaseTrainingConfig(
-        pools=tuple(options.pools),
-        start=options.start,
-        run=options.run_folder,
-        minutes=options.minutes,
-        threads=options.threads,
-        bfloat16=options.bfloat16,
-    )
-    for line in train(config):
-        print(line, flush=True)
-    return 0
-
-
 def _preview_fit(options: argparse.Namespace) -> int:
     from safetensors.torch import save_file
 
@@ -189,11 +148,10 @@ def _preview_fit(options: argparse.Namespace) -> int:
 
 def _cases(options: argparse.Namespace) -> int:
     from cnxs.miniature.cases import choose_cases, write_cases
-    from cnxs.miniature.split import choose_held_out
+    from cnxs.miniature.split import write_split
 
     artwork = Artwork.load(options.artwork)
-    held_out = choose_held_out(artwork.sprites)
-    (options.output / "held_out.json").write_text(json.dumps({"concepts": held_out}, indent=1) + "\n", "utf-8")
+    held_out = write_split(artwork.sprites, options.output)
     write_cases(choose_cases(artwork, held_out), artwork, options.output)
     print(f"{len(held_out)} held-out concepts and their cases in {options.output}")
     return 0

@@ -9,14 +9,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from cnxs.miniature import ASSETS, SIZE
 from cnxs.miniature.artwork import STYLES, Artwork
 from cnxs.miniature.captions import plain_caption
-from cnxs.miniature.drawing import Hand, TracedArtwork, line_map
+from cnxs.miniature.drawing import Hand, TracedArtwork, draw_stroke, line_map
 from cnxs.miniature.scenes import Item, Recipe, draw, random_recipe
 
 COUNT = 128
@@ -68,8 +67,7 @@ class Drawing:
         """Return (256, 256) uint8 of 0 and 1, lines 1."""
         canvas = np.zeros((SIZE, SIZE), np.uint8)
         for stroke in self.strokes:
-            points = np.rint(np.array(stroke.points) * 16).astype(np.int32)
-            cv2.polylines(canvas, [points], isClosed=False, color=1, thickness=round(stroke.width), shift=4)
+            draw_stroke(canvas, np.array(stroke.points), thickness=round(stroke.width), closed=False)
         return canvas
 
 

@@ -96,10 +96,25 @@ def line_map(
             field = _wobble_field(rng, hand.wobble)
             for curve in (*outlines, *inner):
                 _draw(canvas, curve, hand=hand, field=field, rng=rng)
+    if hand.thickness % 2 == 0:  # drawn a pixel too thick
+        canvas = cv2.erode(canvas, np.ones((2, 2), np.uint8))
     points = np.argwhere(canvas)
     for row, column in points[rng.integers(0, max(1, len(points)), hand.gaps)] if len(points) else ():
         cv2.circle(canvas, (int(column), int(row)), int(hand.thickness + rng.integers(1, 7)), 0, -1)
     return canvas
+
+
+def draw_stroke(canvas: np.ndarray, points: np.ndarray, *, thickness: int, closed: bool) -> None:
+    """Draw one stroke on `canvas`, (H, W) uint8, with value 1.
+
+    Args:
+        canvas: drawn on in place.
+        points: (points, 2) x and y in pixels.
+        thickness: 2 or more; an even one comes out a pixel thicker, since a round pen has odd diameters.
+        closed: whether the last point is joined to the first.
+    """
+    # OpenCV draws thicknesses 2 and 3 both wider than asked, as 3 and 5 pixels, and so on.
+    cv2.polylines(canvas, [_fixed(points)], closed, 1, thickness=thickness - thickness % 2, shift=_SHIFT)
 
 
 class TracedArtwork(dict[tuple[str, str], Lines]):
@@ -146,4 +161,4 @@ def _draw(canvas: np.ndarray, curve: np.ndarray, *, hand: Hand, field: np.ndarra
     smooth = smooth[radius : radius + len(curve)]
     column, row = np.rint(smooth.clip(0, SIZE - 1)).astype(int).T
     moved = smooth + field[row, column] + rng.normal(0, hand.shift, 2).astype(np.float32)
-    cv2.polylines(canvas, [_fixed(moved)], isClosed=True, color=1, thickness=hand.thickness, shift=_SHIFT)
+    draw_stroke(canvas, moved, thickness=hand.thickness, closed=True)

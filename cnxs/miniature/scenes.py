@@ -114,7 +114,7 @@ def random_recipe(
     chosen = [first]
     if rng.random() < pair_share:
         same_style = [i for i in positions if artwork.sprites[i].style == first.style]
-        chosen.append(artwork.sprites[same_styleX])
+        chosen.append(artwork.sprites[same_style[int(rng.integers(len(same_style)))]])
     background, colour = random_background(rng, white_share=white_share)
     if len(chosen) == 1:
         sizes = [rng.uniform(0.6, 0.98)]

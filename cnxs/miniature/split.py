@@ -1,18 +1,20 @@
 """Which concepts are held out of control training.
 
 Whole groups of related concepts are held out, so that no variant and no synonym of a held-out concept is trained.
-The outcome is the committed file `assets/miniature/held_out.json`.
+The outcome is the committed file `assets/miniature/held_out.json`; `concepts.json` beside it lists all concepts.
 """
 
 import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 from cnxs.miniature import ASSETS
 from cnxs.miniature.artwork import STYLES, Sprite
 
 HELD_OUT = ASSETS / "held_out.json"
+CONCEPTS = ASSETS / "concepts.json"
 RARE_TAG = 4  # a tag of at most so many concepts says what they are ...
 CATEGORY_TAG = 8  # ... one of more than so many only names their category: animal, food, bird
 
@@ -104,6 +106,30 @@ def choose_held_out(sprites: Iterable[Sprite], *, largest_group: int = 8) -> lis
 def held_out_concepts() -> frozenset[str]:
     """Return the committed held-out concepts."""
     return frozenset(json.loads(HELD_OUT.read_text("utf-8"))["concepts"])
+
+
+def known_sprites() -> tuple[Sprite, ...]:
+    """Return what all sprites show, from the committed list of concepts: no artwork is needed."""
+    records = json.loads(CONCEPTS.read_text("utf-8"))
+    return tuple(
+        Sprite(name=record["name"], style=style, tags=tuple(record["tags"]), group=record["group"])
+        for record in records
+        for style in record["styles"]
+    )
+
+
+def write_split(sprites: Iterable[Sprite], folder: Path = ASSETS) -> list[str]:
+    """Write the list of concepts and the held-out ones among them; return the latter."""
+    sprites = list(sprites)
+    records: dict[str, dict] = {}
+    for sprite in sprites:
+        record = {"name": sprite.name, "group": sprite.group, "tags": sprite.tags, "styles": []}
+        records.setdefault(sprite.name, record)["styles"].append(sprite.style)
+    lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records.values())
+    (folder / CONCEPTS.name).write_text(f"[\n{lines}\n]\n", "utf-8")
+    held_out = choose_held_out(sprites)
+    (folder / HELD_OUT.name).write_text(json.dumps({"concepts": held_out}, indent=1) + "\n", "utf-8")
+    return held_out
 
 
 def _singular(word: str) -> str:
