@@ -9,7 +9,7 @@ from cnxs.images import Pixels, Plane
 _TILT = np.deg2rad(12.0)  # how far the paper may be turned
 _PARALLEL = np.deg2rad(2.0)
 _SPAN = 0.45  # of the picture's width or height: the shortest ruled line
-_MIN_LINES = 4
+_MIN_LINES = 6
 _PALE = 0.75  # of the pen's darkness
 _BLUE = 0.75  # blue light that a blue line takes away, as a share of the red light it takes away
 
