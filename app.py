@@ -32,6 +32,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help=text.get("cli.app_outputs"))
     parser.add_argument("--offline", action="store_true", help=text.get("cli.app_offline"))
     parser.add_argument("--device", default="auto", help=text.get("cli.app_device"))
+    parser.add_argument("--dtype", default="auto", help=text.get("cli.app_dtype"))
     parser.add_argument("--threads", type=int, default=0, help=text.get("cli.app_threads"))
     parser.add_argument("--open", action="store_true", help=text.get("cli.app_open"))
     return parser.parse_args()
@@ -58,10 +59,15 @@ def open_studio(options: argparse.Namespace) -> Studio:
     """Return the backend. Its workers import torch, so the page is served before."""
 
     def engine(device: str) -> Any:
-        from cnxs.backend import make_engines
+        from cnxs.backend import make_engine
 
-        folder, threads, offline = options.models, options.threads, options.offline
-        return make_engines(device=device, models_dir=folder, threads=threads, offline=offline)[0]()
+        return make_engine(
+            device=device,
+            models_dir=options.models,
+            threads=options.threads,
+            offline=options.offline,
+            dtype=options.dtype,
+        )
 
     engines = [partial(engine, device.strip()) for device in options.device.split(",")]
     return Studio(engines, images=ImageStore(None), history=History(options.outputs))

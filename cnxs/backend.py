@@ -18,14 +18,15 @@ import torch
 from PIL.Image import Image
 
 from cnxs import metrics
-from cnxs.bases import load_folder
+from cnxs.bases import load_folder, load_tokenizer
 from cnxs.checkpoints import native
 from cnxs.controls.thin import thin
 from cnxs.errors import InputError, UnavailableError
-from cnxs.hardware import gpu_without_cuda
+from cnxs.hardware import CUDA_INSTALL_PAGE, gpu_without_cuda
 from cnxs.model import ControlNetXS, check_match
 from cnxs.pipeline import Control, Pipeline, batch_key
-from cnxs.registry import CONTROL_KINDS
+from cnxs.prompts import count_tokens
+from cnxs.registry import CONTROL_KINDS, MINIATURE
 from cnxs.request import BaseInfo, Event, GenerationRequest, Loading, Models, NetworkInfo, Preview, Progress, Result
 from cnxs.store import ImageStore
 from cnxs.weights import FoundBase, FoundNetwork, Library, kinds_for
@@ -54,19 +55,36 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def choose_dtype(device: torch.device) -> torch.dtype:
-    """Return half precision on accelerators, where it is twice as fast; float32 on the CPU."""
-    return torch.float32 if device.type == "cpu" else torch.float16
+def choose_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
+    """Return the dtype of that name, or half precision on accelerators and float32 on the CPU.
+
+    Raises:
+        InputError: if there is no such dtype.
+    """
+    allowed = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    if name not in allowed:
+        raise InputError("unknown_dtype", given=name, allowed=", ".join(allowed))
+    return allowed[name]
 
 
-def make_engines(*, device: str, models_dir: Path | None, threads: int, offline: bool) -> list[Callable[[], "Engine"]]:
-    """Return one factory per device; torch is first touched when a worker calls its factory."""
+def make_engine(*, device: str, models_dir: Path | None, threads: int, offline: bool, dtype: str = "auto") -> "Engine":
+    """Build the engine of one device, with the bundled model loaded. Called in the worker thread that will use it.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        models_dir: the user's models.
+        threads: CPU threads; 0 leaves torch's choice.
+        offline: never ask the hub.
+        dtype: "auto", "float32", "float16" or "bfloat16".
+    """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    library = Library(models_dir)
-    count = torch.cuda.device_count() if device == "auto" else 0
-    names = [f"cuda:{index}" for index in range(count)] or [device]
-    return [lambda name=name: Engine(choose_device(name), library, threads=threads) for name in names]
+    chosen = choose_device(device)
+    engine = Engine(chosen, Library(models_dir), threads=threads, dtype=choose_dtype(chosen, dtype))
+    engine.prepare(MINIATURE.name)
+    return engine
 
 
 @dataclass
@@ -86,14 +104,18 @@ class Engine:
         device: where the networks run.
         library: the models there are.
         threads: CPU threads for sums; 0 leaves torch's choice. Stored in every request, since sums depend on it.
+        dtype: of the networks; None: `choose_dtype`.
     """
 
-    def __init__(self, device: torch.device, library: Library, *, threads: int = 0) -> None:
-        self._device, self._dtype, self.library = device, choose_dtype(device), library
+    def __init__(
+        self, device: torch.device, library: Library, *, threads: int = 0, dtype: torch.dtype | None = None
+    ) -> None:
+        self._device, self._dtype, self.library = device, dtype or choose_dtype(device), library
         self.threads = threads or torch.get_num_threads()
         self.batch_size = 1 if device.type == "cpu" else BATCH_ON_ACCELERATOR
         self._pipeline: Pipeline | None = None
         self._network = lru_cache(_CACHED_NETWORKS)(self._load_network)
+        self._tokenizer = lru_cache(load_tokenizer)
 
     @property
     def device(self) -> str:
@@ -104,7 +126,9 @@ class Engine:
 
     def models(self) -> Models:
         """Return everything that can be chosen, scanned anew."""
-        notes = (("note.gpu_without_cuda", {}),) if gpu_without_cuda(torch.version.cuda) else ()
+        notes = (
+            (("note.gpu_without_cuda", {"page": CUDA_INSTALL_PAGE}),) if gpu_without_cuda(torch.version.cuda) else ()
+        )
         return Models(
             bases=tuple(_base_info(base) for base in self.library.bases()),
             networks=tuple(_network_info(network) for network in self.library.networks()),
@@ -123,8 +147,11 @@ class Engine:
 
     def count_tokens(self, base: str, prompt: str) -> tuple[int, int]:
         """Return (tokens of the prompt, tokens of one chunk) with that base's tokenizer."""
-        prompts = self._pipeline_for(base).base.prompts
-        return prompts.count_tokens(prompt), prompts.chunk
+        # Asked by the page while a job runs: the running pipeline is not touched.
+        found = self.library.base(base)
+        if found.path is None:
+            raise UnavailableError("base_not_here", base=found.spec.label)
+        return count_tokens(self._tokenizer(found.path), prompt), found.spec.prompt_tokens
 
     def prepare(self, base: str) -> None:
         """Load a base ahead of its first request."""
@@ -144,17 +171,10 @@ class Engine:
             yield Loading(model=self.library.base(cells[0].base).spec.label)
         pipeline = self._pipeline_for(cells[0].base)
         torch.set_num_threads(cells[0].threads or self.threads)
-        started, done_steps = time.monotonic(), 0
-        all_steps = sum(cell.steps for cell in cells)
         prepared = (self._prepare(i, cell, pipeline, images) for i, cell in enumerate(cells))
         for _, group in groupby(prepared, key=lambda cell: batch_key(cell.request)):
             while batch := list(islice(group, self.batch_size)):
-                for event in self._run_batch(pipeline, batch, len(cells), cancelled):
-                    if isinstance(event, Progress):
-                        done_steps += 1
-                        left = (time.monotonic() - started) / done_steps * (all_steps - done_steps)
-                        event = replace(event, seconds_left=left)
-                    yield event
+                yield from self._run_batch(pipeline, batch, len(cells), cancelled)
                 if cancelled():
                     return
 

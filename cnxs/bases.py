@@ -62,6 +62,11 @@ def load_folder(folder: Path, spec: BaseModelSpec, *, device: torch.device, dtyp
     return base
 
 
+def load_tokenizer(folder: Path) -> Any:
+    """Load the first tokenizer of a base folder, for counting tokens without the model."""
+    return CLIPTokenizer.from_pretrained(folder / "tokenizer")
+
+
 def unet_sha256(folder: Path) -> str:
     """Return the SHA-256 of a base folder's U-Net weights, or "" where they lie in several files."""
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"

@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 from PIL import Image
 
 from cnxs import controls, images, pnginfo
+from cnxs.controls.thin import thin
 from cnxs.errors import InputError, UnavailableError
 from cnxs.history import History
 from cnxs.job import Job
@@ -34,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 _LIMITS = Limits()
+_THIN_ALREADY = ("canny", "as_is")  # kinds whose maps a network of thin edges takes as they are
 
 
 def registered_models() -> Models:
@@ -139,19 +142,27 @@ class Studio:
         width: int,
         height: int,
         placement: Placement,
+        network: str = "",
     ) -> ControlMap:
-        """Place the source at the size and draw its control map there."""
+        """Place the source at the size and draw its control map there, thinned for a network of thin edges."""
         validate(replace(defaults(), width=width, height=height), size_multiple=1)
         fill = images.BLACK if kind == "as_is" else images.WHITE
         placed = images.place(self.get_image(source_id), width=width, height=height, placement=placement, fill=fill)
         drawn = controls.draw(placed, kind=kind, params=params)
+        control_map, notes = drawn.map, drawn.notes
+        if kind not in _THIN_ALREADY and self._wants_thin_edges(network):
+            control_map = Image.fromarray(thin(np.asarray(control_map)))
+            notes = (*notes, ("note.map_thinned", {}))
         return ControlMap(
             placed=placed,
             placed_id=self._images.put(placed),
-            map=drawn.map,
-            map_id=self._images.put(drawn.map),
-            notes=drawn.notes,
+            map=control_map,
+            map_id=self._images.put(control_map),
+            notes=notes,
         )
+
+    def _wants_thin_edges(self, network: str) -> bool:
+        return any(known.name == network and known.condition == "canny" for known in self.models().networks)
 
     def submit(self, request: GenerationRequest, owner: str) -> str:
         """Validate and queue a request; a live one replaces its owner's older live ones. Return the job id."""

@@ -68,6 +68,11 @@ def tokenize(tokenizer: Any, prompt: str) -> tuple[list[int], list[float]]:
     return ids, weights
 
 
+def count_tokens(tokenizer: Any, prompt: str) -> int:
+    """Return the number of tokens that a prompt uses, start and end not counted."""
+    return len(tokenize(tokenizer, prompt)[0])
+
+
 def num_chunks(num_tokens: int, chunk: int) -> int:
     """Return the chunks of `chunk` tokens that a prompt needs: at least one."""
     return max(1, -(-num_tokens // chunk))
@@ -85,10 +90,6 @@ class PromptEncoder:
     def __init__(self, tokenizers: Sequence[Any], text_encoders: Sequence[Any], *, chunk: int) -> None:
         self.tokenizers, self.text_encoders, self.chunk = tuple(tokenizers), tuple(text_encoders), chunk
 
-    def count_tokens(self, prompt: str) -> int:
-        """Return the number of tokens that a prompt uses, start and end not counted."""
-        return len(tokenize(self.tokenizers[0], prompt)[0])
-
     @torch.no_grad()
     def encode(self, prompt: str, negative_prompt: str, *, clip_skip: int = 0) -> tuple[TextStates, TextStates]:
         """Encode a prompt and its negative to states of one length, as many chunks as the longer one needs.
@@ -98,7 +99,7 @@ class PromptEncoder:
             negative_prompt: likewise.
             clip_skip: last layers of the text encoders left out, 0 to 11.
         """
-        longest = max(self.count_tokens(prompt), self.count_tokens(negative_prompt))
+        longest = max(count_tokens(self.tokenizers[0], text) for text in (prompt, negative_prompt))
         chunks = num_chunks(longest, self.chunk)
         return self._states(prompt, chunks, clip_skip), self._states(negative_prompt, chunks, clip_skip)
 

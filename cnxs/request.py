@@ -343,8 +343,12 @@ class Backend(Protocol):
         width: int,
         height: int,
         placement: Placement,
+        network: str = "",
     ) -> ControlMap:
-        """Place the source at the size and draw its control map there."""
+        """Place the source at the size and draw its control map there.
+
+        With the name of a network that knows thin edges only, softer lines are thinned for it, and a note says so.
+        """
         ...
 
     def submit(self, request: GenerationRequest, owner: str) -> str:

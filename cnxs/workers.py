@@ -37,7 +37,10 @@ logger = logging.getLogger(__name__)
 class Engine(Protocol):
     """The models on one device. `generate` is called by one worker only; everything else from any thread."""
 
-    device: str
+    @property
+    def device(self) -> str:
+        """The device's name for people."""
+        ...
 
     def models(self) -> Models:
         """Return what can be chosen now."""

@@ -225,8 +225,7 @@ def test_a_control_for_another_base_is_refused(
 
 
 def test_bfloat16_runs_on_the_cpu(request_: GenerationRequest, images: ImageStore) -> None:
-    half = Engine(torch.device("cpu"), Library(), threads=1)
-    half._dtype = torch.bfloat16
+    half = Engine(torch.device("cpu"), Library(), threads=1, dtype=torch.bfloat16)
     assert pictures(run(half, request_.cells(), images))[0].std() > 5
 
 
@@ -234,6 +233,16 @@ def test_devices_are_chosen_in_one_place() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_dtype(torch.device("cpu")) == torch.float32
     assert choose_dtype(torch.device("cuda")) == torch.float16
+    assert choose_dtype(torch.device("cuda"), "bfloat16") == torch.bfloat16
     with pytest.raises(UnavailableError) as error:
         choose_device("nonsense")
     assert error.value.key == "device_not_here"
+    with pytest.raises(InputError) as unknown:
+        choose_dtype(torch.device("cpu"), "int8")
+    assert unknown.value.key == "unknown_dtype"
+
+
+def test_tokens_are_counted_without_touching_the_pipeline() -> None:
+    engine = Engine(torch.device("cpu"), Library(), threads=1)
+    assert engine.count_tokens("miniature", "a red apple, 3d") == (6, 22)
+    assert engine._pipeline is None

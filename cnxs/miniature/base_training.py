@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ PROMPT_TOKENS = 24  # tokens of a training caption; the text encoder has 32 posi
 class BaseTrainingConfig:
     """Settings of one run. The run's folder holds its state; starting again with the same folder goes on."""
 
-    pools: tuple[Path, ...]  # folders with lat.npy (N, 16, 16, 16) float16 and caps.json
+    pools: tuple[Path, ...]  # finished folders of `cnxs.miniature.pool`
     start: Path  # model folder with unet/, text_encoder/, tokenizer/, scheduler/: used when `run` holds no state
     run: Path
     minutes: float
@@ -42,8 +43,8 @@ class Pool:
     """Latents and token ids of one or more pool folders, held in memory."""
 
     def __init__(self, folders: tuple[Path, ...], tokenizer: CLIPTokenizer) -> None:
-        self.latents = np.concatenate([np.load(folder / "lat.npy") for folder in folders])
-        captions = [caption for folder in folders for caption in json.loads((folder / "caps.json").read_text())]
+        self.latents = np.concatenate([np.load(folder / "latents.npy") for folder in folders])
+        captions = [caption for folder in folders for caption in json.loads((folder / "captions.json").read_text())]
         assert len(captions) == len(self.latents)
         self.ids = tokenize(tokenizer, captions)
 
@@ -86,10 +87,10 @@ class BaseTrainer:
         torch.set_num_threads(config.threads)
         folder = config.start
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        self.unet = UNet2DConditionModel.from_pretrained(folder / "unet").float().train()
+        self.unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet").float().train()
         self.text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().train()
         self.unet.to(memory_format=torch.channels_last)
-        scheduler = DDPMScheduler.from_pretrained(folder / "scheduler")
+        scheduler: Any = DDPMScheduler.from_pretrained(folder / "scheduler")
         self.alphas_cumprod = scheduler.alphas_cumprod.clamp(0, 1)
         self.average = copy.deepcopy(torch.nn.ModuleList([self.unet, self.text_encoder])).requires_grad_(False)
         self.parameters = [*self.unet.parameters(), *self.text_encoder.parameters()]
@@ -179,7 +180,8 @@ class BaseTrainer:
 
     def export(self, folder: Path) -> None:
         """Write the averaged networks in half precision, beside tokenizer and scheduler, as a diffusers folder."""
-        unet, text_encoder = copy.deepcopy(self.average).half()
+        average: Any = copy.deepcopy(self.average).half()
+        unet, text_encoder = average
         unet.save_pretrained(folder / "unet")
         text_encoder.save_pretrained(folder / "text_encoder")
         for name in ("tokenizer", "scheduler"):
