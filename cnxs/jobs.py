@@ -152,7 +152,7 @@ class Studio:
         control_map, notes = drawn.map, drawn.notes
         if kind not in _THIN_ALREADY and self._wants_thin_edges(network):
             control_map = Image.fromarray(thin(np.asarray(control_map)))
-            notes = (*notes, ("note.map_thinned", {}))
+            notes = (*notes, ("note.thinned", {}))
         return ControlMap(
             placed=placed,
             placed_id=self._images.put(placed),
