@@ -114,7 +114,7 @@ class Engine:
         self.threads = threads or torch.get_num_threads()
         self.batch_size = 1 if device.type == "cpu" else BATCH_ON_ACCELERATOR
         self._pipeline: Pipeline | None = None
-        self._network = lru_cache(_CACHED_NETWORKS)(self._load_network)
+        self.network = lru_cache(_CACHED_NETWORKS)(self._load_network)
         self._tokenizer = lru_cache(load_tokenizer)
 
     @property
@@ -155,7 +155,7 @@ class Engine:
 
     def prepare(self, base: str) -> None:
         """Load a base ahead of its first request."""
-        self._pipeline_for(base)
+        self.pipeline(base)
 
     def generate(
         self, cells: Sequence[GenerationRequest], images: ImageStore, cancelled: Callable[[], bool]
@@ -169,7 +169,7 @@ class Engine:
         """
         if self._pipeline is None or self._pipeline.base.spec.name != cells[0].base:
             yield Loading(model=self.library.base(cells[0].base).spec.label)
-        pipeline = self._pipeline_for(cells[0].base)
+        pipeline = self.pipeline(cells[0].base)
         torch.set_num_threads(cells[0].threads or self.threads)
         prepared = (self._prepare(i, cell, pipeline, images) for i, cell in enumerate(cells))
         for _, group in groupby(prepared, key=lambda cell: batch_key(cell.request)):
@@ -208,12 +208,17 @@ class Engine:
         for use, control_map in zip(request.controls, maps, strict=True):
             if control_map.size != (request.width, request.height):
                 raise InputError("map_size", given=control_map.size, expected=(request.width, request.height))
-            network = self._network(use.network, pipeline)
+            network = self.network(use.network, pipeline)
             controls.append(Control(network, use, pipeline.encode_hint(network, use.map_id, control_map)))
         complete = replace(request, threads=request.threads or self.threads)
         return _Cell(index, complete, tuple(controls), maps)
 
-    def _pipeline_for(self, name: str) -> Pipeline:
+    def pipeline(self, name: str) -> Pipeline:
+        """Return the pipeline of a base, loading it in place of another one.
+
+        Raises:
+            UserError: if the base is unknown, not here, or cannot be loaded.
+        """
         if self._pipeline is None or self._pipeline.base.spec.name != name:
             found = self.library.base(name)
             if found.path is None:
@@ -235,7 +240,7 @@ class Engine:
     def _release(self) -> None:
         """Drop the current base and its controls, so that two bases never share the memory."""
         self._pipeline = None
-        self._network.cache_clear()
+        self.network.cache_clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -85,7 +85,7 @@ def test_events_tell_every_step_and_end_with_the_result(
 
 def test_the_preview_looks_like_the_result(engine: Engine, images: ImageStore) -> None:
     request = GenerationRequest(base="miniature", prompt="a green tree, cartoon", steps=6, seed=1)
-    pipeline = engine._pipeline_for("miniature")
+    pipeline = engine.pipeline("miniature")
     latents = pipeline.prepare_latents([request])
     *_, last = pipeline.denoise([request], latents, [])
     shown = pipeline.preview(last.latents)[0].resize((64, 64), Image.Resampling.BOX)
@@ -156,7 +156,7 @@ def test_guidance_one_needs_no_negative_half(
     engine: Engine, request_: GenerationRequest, images: ImageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    unet = engine._pipeline_for("miniature").base.unet
+    unet = engine.pipeline("miniature").base.unet
     handle = unet.conv_in.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     run(engine, dataclasses.replace(request_, guidance_scale=1.0).cells(), images)
     run(engine, request_.cells(), images)
@@ -166,8 +166,8 @@ def test_guidance_one_needs_no_negative_half(
 
 def test_the_hint_is_encoded_once_for_a_strip(engine: Engine, request_: GenerationRequest, images: ImageStore) -> None:
     calls: list[int] = []
-    pipeline = engine._pipeline_for("miniature")
-    network = engine._network("canny", pipeline)
+    pipeline = engine.pipeline("miniature")
+    network = engine.network("canny", pipeline)
     handle = network.hint_encoder.register_forward_hook(lambda *_: calls.append(1))
     fresh_map = control_map()
     fresh_map.putpixel((3, 3), (255, 255, 255))
@@ -212,7 +212,7 @@ def test_what_is_not_here_is_said(engine: Engine, request_: GenerationRequest, i
 def test_a_control_for_another_base_is_refused(
     request_: GenerationRequest, images: ImageStore, tmp_path: Path, engine: Engine
 ) -> None:
-    network = engine._network("canny", engine._pipeline_for("miniature"))
+    network = engine.network("canny", engine.pipeline("miniature"))
     with torch.device("meta"):
         spec = dataclasses.replace(network.spec, base_channels=(64, 128, 192))
         other = type(network)(spec)
