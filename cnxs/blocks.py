@@ -1,6 +1,7 @@
 """The blocks that both streams are walked by: views of the base's own modules, and the thin modules of the control."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -102,7 +103,7 @@ def run_block(
 def base_encoder(base: UNet2DConditionModel) -> Iterator[BaseBlock]:
     """Yield the base's n encoder blocks: first convolution, each ResBlock with its transformer, each downsampler."""
     yield BaseBlock(conv=base.conv_in)
-    for stage in base.down_blocks:
+    for stage in _stages(base.down_blocks):
         for resnet, attention in zip(stage.resnets, _attentions(stage), strict=True):
             yield BaseBlock(resnet, attention)
         for downsampler in stage.downsamplers or ():
@@ -111,7 +112,7 @@ def base_encoder(base: UNet2DConditionModel) -> Iterator[BaseBlock]:
 
 def base_decoder(base: UNet2DConditionModel) -> Iterator[BaseBlock]:
     """Yield the base's n decoder blocks; the last of a stage holds its upsampler."""
-    for stage in base.up_blocks:
+    for stage in _stages(base.up_blocks):
         last = len(stage.resnets) - 1
         for i, (resnet, attention) in enumerate(zip(stage.resnets, _attentions(stage), strict=True)):
             upsampler = stage.upsamplers[0] if i == last and stage.upsamplers else None
@@ -125,16 +126,21 @@ def check_base(base: UNet2DConditionModel) -> None:
         CheckpointError: for a U-Net with other kinds of blocks, or with FreeU switched on.
     """
     known = (DownBlock2D, CrossAttnDownBlock2D, UpBlock2D, CrossAttnUpBlock2D)
-    for stage in (*base.down_blocks, *base.up_blocks):
+    for stage in _stages(base.down_blocks) + _stages(base.up_blocks):
         if type(stage) not in known:
             raise CheckpointError("base_block_unknown", block=type(stage).__name__)
         if getattr(stage, "s1", None) is not None:
             raise CheckpointError("base_freeu")
 
 
-def _attentions(stage: nn.Module) -> list[nn.Module] | list[None]:
+def _stages(stages: nn.ModuleList) -> list[Any]:
+    # diffusers' stages hold their layers in attributes that type checkers cannot see.
+    return list(stages)
+
+
+def _attentions(stage: Any) -> list[nn.Module | None]:
     attentions = getattr(stage, "attentions", None)
-    return [None] * len(stage.resnets) if attentions is None else list(attentions)  # type: ignore[arg-type]
+    return [None] * len(stage.resnets) if attentions is None else list(attentions)
 
 
 # --- the control -----------------------------------------------------------------------------------------------------

@@ -7,8 +7,10 @@ of the very block it then corrects.
 Letters in shapes: B images, C base channels, K control channels, H W the grid at that depth, n encoder blocks.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -123,7 +125,7 @@ class _Stream:
         """Return what this stream adds to the base: the connection's output, bias included, times its strength."""
         strength = self.scale * gain
         if self.region is not None:
-            strength = strength * nn.functional.adaptive_avg_pool2d(self.region, source.shape[-2:])
+            strength = strength * nn.functional.adaptive_avg_pool2d(self.region, (source.shape[-2], source.shape[-1]))
         return conv(source) * strength
 
 
@@ -185,9 +187,10 @@ class CoupledUNet:
                 s.h = s.control.encoder[i](s.h, s.emb, context)  # (B, K, H, W)
                 if i == 0:
                     s.h = s.h + s.hint
-            for s in streams:
-                if s.control.spec.control_type != "A":
-                    h_base = h_base + s.correction(s.control.encoder_to_base[i], s.encoder_gains[i], s.h)
+            writers = [s for s in streams if s.control.spec.control_type != "A"]
+            h_base = _add(
+                h_base, [s.correction(s.control.encoder_to_base[i], s.encoder_gains[i], s.h) for s in writers]
+            )
             skips.append(h_base)
             for s in streams:
                 s.skips.append(s.h)
@@ -197,8 +200,7 @@ class CoupledUNet:
         h_base = self.base.mid_block(h_base, emb, encoder_hidden_states=context)
         for s in streams:
             s.h = s.control.middle(s.h, s.emb, context)
-        for s in streams:
-            h_base = h_base + s.correction(s.control.middle_to_base, s.middle_gain, s.h)
+        h_base = _add(h_base, [s.correction(s.control.middle_to_base, s.middle_gain, s.h) for s in streams])
         for s in streams:
             if s.control.spec.control_type == "C":
                 s.h = torch.cat([s.h, s.control.middle_to_ctrl(h_base)], dim=1)
@@ -206,22 +208,26 @@ class CoupledUNet:
         # Decoder. Types A and B correct the stream that enters a block, from the encoder's skips; type C the one that
         # leaves it, from a control decoder.
         for j, base_block in enumerate(base_decoder(self.base)):
-            for s in streams:
-                if s.control.spec.control_type != "C":
-                    h_base = h_base + s.correction(s.control.decoder_to_base[j], s.decoder_gains[j], s.skips.pop())
+            writers = [s for s in streams if s.control.spec.control_type != "C"]
+            h_base = _add(
+                h_base,
+                [s.correction(s.control.decoder_to_base[j], s.decoder_gains[j], s.skips.pop()) for s in writers],
+            )
             h_base = torch.cat([h_base, skips.pop()], dim=1)
             size = skips[-1].shape[-2:] if skips else None
             h_base = base_block(h_base, emb, context, size=size)
             mirrored = [s for s in streams if j < len(s.control.decoder)]
             for s in mirrored:
                 s.h = s.control.decoder[j](torch.cat([s.h, s.skips.pop()], dim=1), s.emb, context, size=size)
-            for s in mirrored:
-                h_base = h_base + s.correction(s.control.decoder_to_base[j], s.decoder_gains[j], s.h)
+            h_base = _add(
+                h_base, [s.correction(s.control.decoder_to_base[j], s.decoder_gains[j], s.h) for s in mirrored]
+            )
             for s in mirrored:
                 if j < len(s.control.decoder_to_ctrl):
                     s.h = torch.cat([s.h, s.control.decoder_to_ctrl[j](h_base)], dim=1)
 
-        return self.base.conv_out(self.base.conv_act(self.base.conv_norm_out(h_base)))
+        head: Any = self.base
+        return head.conv_out(head.conv_act(head.conv_norm_out(h_base)))
 
     def _embed_time(
         self,
@@ -256,6 +262,11 @@ class CoupledUNet:
         return emb + sum(offsets, torch.zeros_like(emb)) / share + added
 
 
+def _add(h_base: torch.Tensor, corrections: list[torch.Tensor]) -> torch.Tensor:
+    """Correct the base, the corrections added up first: so two controls give the same bits in either order."""
+    return h_base + functools.reduce(torch.add, corrections) if corrections else h_base
+
+
 def check_match(base: UNet2DConditionModel, spec: ControlSpec) -> None:
     """Check that a control's widths fit a base.
 
@@ -267,9 +278,9 @@ def check_match(base: UNet2DConditionModel, spec: ControlSpec) -> None:
             raise CheckpointError("control_for_other_base", name=name, control=of_control, base=of_base)
 
 
-def base_structure(base: UNet2DConditionModel) -> dict[str, object]:
+def base_structure(base: UNet2DConditionModel) -> dict[str, Any]:
     """Return the fields of `ControlSpec` that a base decides."""
-    config = base.config
+    config: Any = base.config
     levels = len(config.block_out_channels)
     depths = config.transformer_layers_per_block
     depths = (depths,) * levels if isinstance(depths, int) else tuple(depths)
@@ -318,7 +329,7 @@ def _stream(control: ControlNetXS, item: ControlInput, sample: torch.Tensor) -> 
         middle_gain=gains[first_decoder - 1],
         decoder_gains=gains[first_decoder:],
         embedding_scale=embedding_scale[:, None],
-        region=item.region,
+        region=None if item.region is None else item.region.to(sample),
         h=sample,
         emb=sample,
     )
