@@ -67,7 +67,7 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
         context = chromium.new_context(**{"viewport": DESKTOP, "locale": "en-GB", **options})
         contexts.append(context)
         context.route(is_outside, lambda route: route.abort())
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)  # a busy machine is slow, not broken
         page = context.new_page()
         page.on("pageerror", lambda error: script_errors.append(str(error)))
         page.goto(url)

@@ -81,7 +81,7 @@ class Session:
 
     def value(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait for a value from the canvas that is as wanted, and return it."""
-        for _ in range(200):
+        for _ in range(1200):
             if self.received and wanted(self.received[-1]):
                 return self.received[-1]
             self.page.wait_for_timeout(50)
