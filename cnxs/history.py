@@ -84,7 +84,7 @@ class History:
             InputError: if the request names a picture that is not there.
         """
         if images is not None and images is not self.images:
-            for digest in sorted({d for use in request.controls for d in (use.source_id, use.map_id) if d}):
+            for digest in request.picture_ids():
                 self.images.put(images.get(digest))
         record = Record(
             record_id=f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(4)}",

@@ -18,7 +18,7 @@ from cnxs.errors import InputError
 from cnxs.model import ControlInput, ControlNetXS, CoupledUNet
 from cnxs.prompts import TextStates
 from cnxs.request import ControlUse, GenerationRequest, active_steps
-from cnxs.samplers import make_scheduler, predicted_latents
+from cnxs.samplers import begin_at, make_scheduler, predicted_latents
 
 _CACHED_PROMPTS = 64
 _CACHED_HINTS = 8
@@ -31,6 +31,15 @@ class Control:
     network: ControlNetXS
     use: ControlUse
     hint: torch.Tensor  # (1, K0, H, W)
+    region: torch.Tensor | None = None  # (1, 1, H, W) in [0, 1]: where it acts; None: everywhere
+
+
+@dataclass(frozen=True)
+class Start:
+    """A picture to start from, encoded, and where it is painted anew."""
+
+    latents: torch.Tensor  # (1, C, H, W)
+    mask: torch.Tensor  # (1, 1, H, W) in [0, 1]: 1 is painted anew
 
 
 @dataclass(frozen=True)
@@ -72,15 +81,34 @@ class Pipeline:
         return torch.cat(noise).to(self.device, self.dtype)
 
     @torch.inference_mode()
+    def encode_start(self, picture: Image, mask: Image | None) -> Start:
+        """Return a start picture's latents and mask; without a mask all of it may change."""
+        pixels = tensors.to_signed_tensor(picture).to(self.device, self.dtype)
+        return Start(self.base.codec.encode(pixels), self.latent_mask(mask, picture.size))
+
+    def latent_mask(self, mask: Image | None, size: tuple[int, int]) -> torch.Tensor:
+        """Return a mask (1, 1, H, W) in [0, 1] on the latent grid; all ones without one."""
+        factor = self.base.codec.factor
+        if mask is None:
+            return torch.ones(1, 1, size[1] // factor, size[0] // factor, device=self.device, dtype=self.dtype)
+        pixels = tensors.to_unit_tensor(mask, channels=1)
+        return torch.nn.functional.avg_pool2d(pixels, factor).to(self.device, self.dtype)
+
+    @torch.inference_mode()
     def denoise(
-        self, cells: Sequence[GenerationRequest], latents: torch.Tensor, controls: Sequence[Sequence[Control]]
+        self,
+        cells: Sequence[GenerationRequest],
+        noise: torch.Tensor,
+        controls: Sequence[Sequence[Control]],
+        starts: Sequence[Start] = (),
     ) -> Iterator[Step]:
         """Yield the state after each step.
 
         Args:
-            cells: axis-free requests that agree in size, steps, sampler and control networks (`batch_key`).
-            latents: (B, C, H, W), unit noise.
+            cells: axis-free requests that agree in what `batch_key` names.
+            noise: (B, C, H, W), of unit variance.
             controls: for each network in turn, its control of each image.
+            starts: the pictures to start from, one per image; none: from noise.
         """
         scheduler = make_scheduler(cells[0].sampler, self.base.scheduler_config)
         scheduler.set_timesteps(cells[0].steps, device=self.device)
@@ -90,17 +118,22 @@ class Pipeline:
         coupled = CoupledUNet(self.base.unet, [column[0].network for column in controls])
         hints = [torch.cat([control.hint for control in column]) for column in controls]
         options = _step_options(scheduler, cells)
-        latents = latents * scheduler.init_noise_sigma
+        first = first_step(cells[0])
+        timesteps = scheduler.timesteps[first:]
+        latents = noise * scheduler.init_noise_sigma
+        if starts:
+            given = torch.cat([start.latents for start in starts])
+            mask = torch.cat([start.mask for start in starts])
+            begin_at(scheduler, first)
+            latents = scheduler.add_noise(given, noise, timesteps[:1])
 
-        for index, timestep in enumerate(scheduler.timesteps):
+        for index, timestep in enumerate(timesteps, first):
             x = scheduler.scale_model_input(latents, timestep)
-            scales = [[_scale_at(control.use, index, cells[0].steps) for control in column] for column in controls]
             inputs = [
-                ControlInput(hint=hint, control_scale=scale, gains=_connection_gains(column[0]))
-                for column, hint, scale in zip(controls, hints, scales, strict=True)
+                _control_input(column, hint, index, cells[0].steps, guided=guided)
+                for column, hint in zip(controls, hints, strict=True)
             ]
             if guided:
-                inputs = [_doubled(item) for item in inputs]
                 output = coupled(torch.cat([x, x]), timestep, context, inputs, added_cond_kwargs=added)
                 plain, prompted = output.chunk(2)
                 output = plain + guidance[:, None, None, None] * (prompted - plain)
@@ -108,6 +141,11 @@ class Pipeline:
                 output = coupled(x, timestep, context, inputs, added_cond_kwargs=added)
             stepped = scheduler.step(output, timestep, latents, **options)
             latents = stepped.prev_sample.to(self.dtype)
+            if starts:
+                # Outside the mask the picture stays: the given latents, as noisy as the step has left the others.
+                later = timesteps[index - first + 1 : index - first + 2]
+                kept = scheduler.add_noise(given, noise, later) if len(later) else given
+                latents = mask * latents + (1 - mask) * kept
             yield Step(index, latents, predicted_latents(scheduler, stepped, latents))
 
     def decode(self, latents: torch.Tensor) -> list[Image]:
@@ -144,8 +182,14 @@ class Pipeline:
 
 def batch_key(cell: GenerationRequest) -> tuple[object, ...]:
     """Return what images of one batch must agree in."""
-    networks = tuple((use.network, use.gains) for use in cell.controls)
-    return (cell.width, cell.height, cell.steps, cell.sampler, cell.guidance_scale == 1, cell.clip_skip, networks)
+    networks = tuple((use.network, use.gains, use.prompt_half_only, bool(use.region_id)) for use in cell.controls)
+    start = (bool(cell.init_id), cell.change)
+    return (cell.width, cell.height, cell.steps, cell.sampler, cell.guidance_scale == 1, start, networks)
+
+
+def first_step(cell: GenerationRequest) -> int:
+    """Return the step to begin with: 0 from noise, later the less a start picture may change; at least one is run."""
+    return min(cell.steps - 1, cell.steps - round(cell.steps * cell.change)) if cell.init_id else 0
 
 
 @dataclass(frozen=True)
@@ -174,10 +218,19 @@ def _connection_gains(control: Control) -> list[float]:
     return [encoder] * (0 if spec.control_type == "A" else n) + [middle] + [decoder] * n
 
 
-def _doubled(item: ControlInput) -> ControlInput:
-    assert not isinstance(item.control_scale, float | int)
-    scales = [*item.control_scale, *item.control_scale]
-    return ControlInput(hint=torch.cat([item.hint, item.hint]), control_scale=scales, gains=item.gains)
+def _control_input(
+    column: Sequence[Control], hint: torch.Tensor, step: int, steps: int, *, guided: bool
+) -> ControlInput:
+    """Return what one network works with at one step; with guidance the negative half comes first."""
+    use = column[0].use
+    scales = [_scale_at(control.use, step, steps) for control in column]
+    regions = [control.region for control in column if control.region is not None]
+    region = torch.cat(regions) if regions else None
+    if guided:
+        negative = [0.0] * len(scales) if use.prompt_half_only else scales
+        hint, scales = torch.cat([hint, hint]), [*negative, *scales]
+        region = None if region is None else torch.cat([region, region])
+    return ControlInput(hint=hint, control_scale=scales, gains=_connection_gains(column[0]), region=region)
 
 
 def _lengthened(context: torch.Tensor, length: int) -> torch.Tensor:

@@ -38,6 +38,8 @@ class ControlUse:
     start: float = 0.0  # control window, as fractions of the steps
     end: float = 1.0
     gains: tuple[float, float, float] = (1.0, 1.0, 1.0)  # encoder, middle, decoder connections
+    region_id: str = ""  # white where the control acts, black where it does not; "": everywhere
+    prompt_half_only: bool = False  # leave the negative half of guidance uncontrolled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +68,19 @@ class GenerationRequest:
     steps: int = 20
     guidance_scale: float = 4.0  # 1: no classifier-free guidance
     sampler: Sampler = "ddim"
+    init_id: str = ""  # a picture at the output's size to start from; "": pure noise
+    change: float = 1.0  # how much of it may change: the share of the steps that are run
+    mask_id: str = ""  # white where the start picture is painted anew; "": everywhere
     clip_skip: int = 0  # last text-encoder layers left out
     loras: tuple[tuple[str, float], ...] = ()  # (name, weight) on the base
     threads: int = 0  # CPU threads; 0: the backend's own number, which it fills in
     axes: tuple[Axis, ...] = ()
     live: bool = False  # a frame of live sketching: replaces its owner's older live jobs and is never stored
+
+    def picture_ids(self) -> tuple[str, ...]:
+        """Return the digests of every picture that the request needs, sorted, each once."""
+        uses = (digest for use in self.controls for digest in (use.map_id, use.source_id, use.region_id))
+        return tuple(sorted({digest for digest in (*uses, self.init_id, self.mask_id) if digest}))
 
     def cells(self) -> tuple["GenerationRequest", ...]:
         """Return one axis-free request per image, the last axis varying fastest."""
@@ -138,6 +148,9 @@ def validate(request: GenerationRequest, *, size_multiple: int) -> None:
         _check_range("prompt_length", len(cell.prompt), 0, MAX_PROMPT_CHARACTERS)
         _check_range("prompt_length", len(cell.negative_prompt), 0, MAX_PROMPT_CHARACTERS)
         _check_range("clip_skip", cell.clip_skip, 0, 11)
+        _check_range("change", cell.change, 0.01, 1)
+        if cell.mask_id and not cell.init_id:
+            raise InputError("mask_without_picture")
         for use in cell.controls:
             _check_range("control_scale", use.control_scale, 0, MAX_CONTROL_SCALE)
             _check_range("control_window", use.start, 0, 1)
@@ -264,6 +277,9 @@ class BaseInfo:
     default_guidance_scale: float
     prompt_tokens: int  # tokens of one prompt chunk
     detail: str = ""
+    licence: str = ""
+    download_bytes: int = 0  # about; of a model that can be downloaded
+    notes: tuple[tuple[str, Mapping[str, object]], ...] = ()  # where it is missing: which files, and where to put them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +293,17 @@ class NetworkInfo:
     kinds: tuple[str, ...]
     state: Literal["here", "downloadable", "missing"]
     detail: str = ""
+    licence: str = ""
+    download_bytes: int = 0
+    notes: tuple[tuple[str, Mapping[str, object]], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddonInfo:
+    """A LoRA, an embedding or a VAE of the user's. `family` is "" where its file does not show it."""
+
+    name: str
+    family: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,6 +315,21 @@ class Models:
     kinds: tuple[ControlKind, ...]
     device: str  # for people: "CPU", "NVIDIA RTX 4090"
     notes: tuple[tuple[str, Mapping[str, object]], ...] = ()  # e.g. an NVIDIA card with a CPU-only torch
+    loras: tuple[AddonInfo, ...] = ()
+    embeddings: tuple[AddonInfo, ...] = ()
+    vaes: tuple[AddonInfo, ...] = ()
+    unusable: tuple[UserError, ...] = ()  # a sentence for each file in the models folder that cannot be used
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadInfo:
+    """A download of this run of the program."""
+
+    name: str  # of the base model or control network
+    state: Literal["running", "finished", "cancelled", "failed"]
+    done_bytes: int = 0
+    total_bytes: int = 0  # 0 until the hub has told it
+    error: UserError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,6 +419,38 @@ class Backend(Protocol):
 
     def count_tokens(self, base: str, prompt: str) -> tuple[int, int]:
         """Return (tokens of the prompt, tokens of one chunk)."""
+        ...
+
+    def download(self, name: str) -> None:
+        """Start to download a model, once the user has confirmed its size and licence; it goes on where it stopped.
+
+        Raises:
+            InputError: if no model of that name can be downloaded.
+        """
+        ...
+
+    def downloads(self) -> tuple[DownloadInfo, ...]:
+        """Return every download of this run, each model once."""
+        ...
+
+    def cancel_download(self, name: str) -> None:
+        """Stop a download; what is there of it is kept for the next attempt."""
+        ...
+
+
+class Downloader(Protocol):
+    """What fetches models. Real: `cnxs.weights.Downloads`."""
+
+    def start(self, name: str) -> None:
+        """Start or go on with a download."""
+        ...
+
+    def infos(self) -> tuple[DownloadInfo, ...]:
+        """Return every download of this run."""
+        ...
+
+    def cancel(self, name: str) -> None:
+        """Stop a download."""
         ...
 
 

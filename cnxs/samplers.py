@@ -40,6 +40,12 @@ def make_scheduler(sampler: Sampler, config: Mapping[str, Any]) -> Any:
     return kind(**known)
 
 
+def begin_at(scheduler: Any, step: int) -> None:
+    """Tell a scheduler that counts its steps which one comes first; DDIM finds it from the timestep."""
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(step)
+
+
 def predicted_latents(scheduler: Any, output: Any, latents: torch.Tensor) -> torch.Tensor:
     """Return the clean latents that a step predicts, for previews; the running latents where it does not say."""
     predicted = getattr(output, "pred_original_sample", None)

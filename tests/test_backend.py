@@ -191,6 +191,78 @@ def test_a_map_of_another_size_is_refused(engine: Engine, request_: GenerationRe
     assert error.value.key == "map_size"
 
 
+def half_mask() -> Image.Image:
+    mask = Image.new("RGB", (256, 256))
+    mask.paste((255, 255, 255), (128, 0, 256, 256))
+    return mask
+
+
+def test_a_start_picture_changes_as_much_as_asked(
+    engine: Engine, request_: GenerationRequest, images: ImageStore
+) -> None:
+    plain = dataclasses.replace(request_, controls=(), steps=10)
+    picture = Image.new("RGB", (256, 256), (40, 90, 200))
+    start = dataclasses.replace(plain, init_id=images.put(picture))
+    distances = []
+    for change in (0.1, 0.5, 1.0):
+        result = pictures(run(engine, dataclasses.replace(start, change=change).cells(), images))[0]
+        distances.append(np.abs(result.astype(int) - np.asarray(picture).astype(int)).mean())
+    assert distances[0] < 12  # one step of ten: the picture, as the autoencoder gives it back
+    assert distances[0] < distances[1] < distances[2]
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m", "unipc", "lcm"])
+def test_every_sampler_starts_from_a_picture(
+    sampler: Sampler, engine: Engine, request_: GenerationRequest, images: ImageStore
+) -> None:
+    picture = Image.new("RGB", (256, 256), (40, 90, 200))
+    start = dataclasses.replace(request_, init_id=images.put(picture), change=0.4, steps=5, sampler=sampler)
+    events = run(engine, start.cells(), images)
+    assert [(event.step, event.steps) for event in events if isinstance(event, Progress)] == [(1, 2), (2, 2)]
+    assert np.asarray(pictures(events)[0])[..., 2].mean() > 120  # still bluish
+
+
+def test_outside_the_mask_every_pixel_stays(engine: Engine, request_: GenerationRequest, images: ImageStore) -> None:
+    picture = Image.effect_noise((256, 256), 60).convert("RGB")
+    masked = dataclasses.replace(request_, init_id=images.put(picture), mask_id=images.put(half_mask()))
+    result = pictures(run(engine, masked.cells(), images))[0]
+    assert np.array_equal(result[:, :128], np.asarray(picture)[:, :128])
+    assert np.abs(result[:, 140:].astype(int) - np.asarray(picture)[:, 140:]).mean() > 20
+
+
+def test_a_region_holds_the_control_back_elsewhere(
+    engine: Engine, request_: GenerationRequest, images: ImageStore
+) -> None:
+    everywhere = pictures(run(engine, request_.cells(), images))[0].astype(int)
+    nowhere = with_control(request_, region_id=images.put(Image.new("RGB", (256, 256))))
+    without = pictures(run(engine, dataclasses.replace(request_, controls=()).cells(), images))[0].astype(int)
+    assert np.abs(pictures(run(engine, nowhere.cells(), images))[0].astype(int) - without).max() <= 1
+    right = with_control(request_, region_id=images.put(half_mask()))
+    partly = pictures(run(engine, right.cells(), images))[0].astype(int)
+    to_left = np.abs(partly - without)[:, :96].mean() / np.abs(partly - everywhere)[:, :96].mean()
+    to_right = np.abs(partly - without)[:, 160:].mean() / np.abs(partly - everywhere)[:, 160:].mean()
+    assert to_left < to_right
+
+
+def test_control_on_the_prompt_half_only_differs(
+    engine: Engine, request_: GenerationRequest, images: ImageStore
+) -> None:
+    both = pictures(run(engine, request_.cells(), images))[0]
+    half = pictures(run(engine, with_control(request_, prompt_half_only=True).cells(), images))[0]
+    assert not np.array_equal(both, half)
+
+
+def test_two_controls_work_together(engine: Engine, request_: GenerationRequest, images: ImageStore) -> None:
+    square = Image.new("RGB", (256, 256))
+    ImageDraw.Draw(square).rectangle((20, 20, 80, 80), outline="white")
+    second = dataclasses.replace(request_.controls[0], map_id=images.put(square), control_scale=0.7)
+    two = dataclasses.replace(request_, controls=(request_.controls[0], second))
+    swapped = dataclasses.replace(two, controls=two.controls[::-1])
+    result = pictures(run(engine, two.cells(), images))[0]
+    assert np.array_equal(result, pictures(run(engine, swapped.cells(), images))[0])
+    assert not np.array_equal(result, pictures(run(engine, request_.cells(), images))[0])
+
+
 def test_models_lists_the_miniature_and_its_controls(engine: Engine) -> None:
     models = engine.models()
     assert models.bases[0].name == "miniature"

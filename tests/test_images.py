@@ -249,3 +249,13 @@ def test_default_size_keeps_area_aspect_and_grid(aspect: float) -> None:
 
 def test_png_round_trip_is_exact() -> None:
     assert np.array_equal(images.load(images.encode_png(picture())), picture())
+
+
+def test_paste_leaves_the_original_untouched_outside_the_mask() -> None:
+    original, image = Image.new("RGB", (64, 64), "blue"), Image.new("RGB", (64, 64), "red")
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (32, 0, 64, 64))
+    pasted = np.asarray(images.paste(image, original, mask))
+    assert (pasted[:, :32] == (0, 0, 255)).all()
+    assert (pasted[:, 40:] == (255, 0, 0)).all()
+    assert 0 < pasted[32, 33, 0] < 255  # a soft seam
