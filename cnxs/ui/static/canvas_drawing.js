@@ -142,16 +142,26 @@ class Sketch {
     return true;
   }
 
-  /** Return the decoded bitmap of a data URL, or null and call `whenReady` once it is decoded. */
+  /** Return the decoded bitmap of a data URL; null while it is decoded, with a call of `whenReady` at the end. */
   bitmap(source, prepare, whenReady) {
-    const known = this.bitmaps.get(source);
-    if (known === undefined) {
-      this.bitmaps.set(source, null);
+    const key = `${prepare.name} ${source}`; // one picture may serve as ink and as ground
+    if (!this.bitmaps.has(key)) {
+      this.bitmaps.set(key, null);
+      const fail = (error) => {
+        console.warn("A picture of the sketch could not be read.", error);
+        return false;
+      };
       readImage(source)
-        .then((image) => this.bitmaps.set(source, prepare(image)))
-        .then(whenReady, (error) => console.warn("A picture of the sketch could not be read.", error));
+        .then((image) => prepare(image, 2048))
+        .catch(fail)
+        .then((pixels) => this.bitmaps.set(key, pixels))
+        .then(whenReady);
     }
-    return known ?? null;
+    return this.bitmaps.get(key);
+  }
+
+  get decoding() {
+    return [...this.bitmaps.values()].includes(null);
   }
 }
 
@@ -204,7 +214,7 @@ class Surface {
   renderAction(action) {
     const context = this.layer(this.ink.getContext("2d"), action.erase);
     if (action.image) {
-      const lines = this.sketch.bitmap(action.image, (image) => inked(image, 2048), () => this.arrived());
+      const lines = this.sketch.bitmap(action.image, inked, () => this.arrived());
       const { width, height } = action;
       if (lines) context.drawImage(lines, -width / 2, -height / 2, width, height);
       return;
@@ -304,7 +314,7 @@ class Surface {
     context.fillRect(-w / 2, -h / 2, w, h);
     context.imageSmoothingQuality = "high";
     if (picture && (withGuide || !picture.guide)) {
-      const pixels = this.sketch.bitmap(picture.image, (image) => redrawn(image, 2048), () => this.arrived());
+      const pixels = this.sketch.bitmap(picture.image, redrawn, () => this.arrived());
       context.globalAlpha = picture.opacity;
       if (pixels) context.drawImage(pixels, -picture.width / 2, -picture.height / 2, picture.width, picture.height);
       context.globalAlpha = 1;
@@ -325,6 +335,7 @@ class Surface {
     const page = node("canvas", { width, height });
     const context = this.layer(page.getContext("2d", { willReadFrequently: true }), false);
     this.compose(context, { withGuide: false });
+    if (this.sketch.decoding) return; // its arrival sends
     const empty = new Uint32Array(context.getImageData(0, 0, width, height).data.buffer).every((p) => p === 0xffffffff);
     const blob = await new Promise((resolve) => page.toBlob(resolve, "image/png"));
     const png = await new Promise((resolve) => {
