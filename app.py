@@ -17,6 +17,7 @@ from cnxs.history import History
 from cnxs.jobs import Studio
 from cnxs.store import ImageStore
 from cnxs.ui.page import build_ui, launch_options
+from cnxs.weights import Downloads, Library
 
 DEFAULT_PORT = 7860
 PORTS_TRIED = 50
@@ -55,7 +56,7 @@ def free_port(host: str, asked: int | None) -> int:
     raise UnavailableError("no_free_port", port=asked or f"{DEFAULT_PORT}-{DEFAULT_PORT + PORTS_TRIED - 1}")
 
 
-def open_studio(options: argparse.Namespace) -> Studio:
+def open_studio(options: argparse.Namespace, downloads: Downloads) -> Studio:
     """Return the backend. Its workers import torch, so the page is served before."""
 
     def engine(device: str) -> Any:
@@ -70,16 +71,25 @@ def open_studio(options: argparse.Namespace) -> Studio:
         )
 
     engines = [partial(engine, device.strip()) for device in options.device.split(",")]
-    return Studio(engines, images=ImageStore(None), history=History(options.outputs))
+    library = Library(options.models, offline=options.offline)
+    return Studio(
+        engines,
+        images=ImageStore(None),
+        history=History(options.outputs),
+        catalogue=library.models,
+        downloads=downloads,
+    )
 
 
 def main() -> None:
     """Serve the page; models load behind it."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     options = arguments()
+    if options.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # for child processes as well
     try:
         port = free_port(options.host, options.port)
-        with open_studio(options) as studio:
+        with Downloads(options.models) as downloads, open_studio(options, downloads) as studio:
             studio.start()
             build_ui(studio).launch(
                 server_name=options.host, server_port=port, inbrowser=options.open, **launch_options()

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
+from cnxs import images
 from cnxs.errors import InputError, UserError
 from cnxs.registry import CONTROL_KINDS
 from cnxs.request import (
@@ -97,25 +98,29 @@ class FakeBackend:
         step_seconds: how long one step takes. A job waits on `gate` before each step where one is given.
         gate: a test holds the work here: called before every step.
 
+    While `starting` is set, it says that models are being loaded.
     Prompts with a meaning: "fail" fails the job with a sentence, "crash" raises a programming error in `submit`.
     """
 
     def __init__(self, *, step_seconds: float = 0.0, gate: Callable[[], None] = lambda: None) -> None:
         self.step_seconds = step_seconds
         self.gate = gate
+        self.starting = False
         self.requests: list[GenerationRequest] = []
         self._images: dict[str, Image.Image] = {}
         self._jobs: dict[str, _Job] = {}
 
     def models(self) -> Models:
-        return Models(bases=BASES, networks=NETWORKS, kinds=tuple(CONTROL_KINDS.values()), device="a test bench")
+        return Models(
+            bases=BASES,
+            networks=() if self.starting else NETWORKS,
+            kinds=tuple(CONTROL_KINDS.values()),
+            device="" if self.starting else "a test bench",
+            notes=(("starting", {}),) if self.starting else (),
+        )
 
     def put_image(self, data: bytes) -> str:
-        try:
-            image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
-        except OSError as error:
-            raise InputError("not_a_png") from error
-        return self._keep(image)
+        return self._keep(images.load(data))
 
     def get_image(self, digest: str) -> Image.Image:
         if digest not in self._images:

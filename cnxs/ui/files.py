@@ -1,29 +1,50 @@
-"""The folder from which finished pictures are served."""
+"""The folder from which pictures are served."""
 
+import hashlib
+import os
+import shutil
 import tempfile
+import weakref
 from collections import OrderedDict
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnxs import images
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MAX_FILES = 400
 
 
 class PictureFiles:
-    """Files that the page may serve: a temporary folder with the newest pictures, gone with the program.
+    """The files that the page may serve: a temporary folder with the newest pictures, gone with the program.
 
-    Finished images are handed to Gradio as files, because it would re-encode pictures and drop what is in them.
+    Pictures reach Gradio as files. Given as pixels it would write them over a file that a browser may be reading at
+    that moment; and it would drop what is stored inside finished PNGs.
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="cnxs-pictures-")
+        self._folder = Path(tempfile.mkdtemp(prefix="cnxs-pictures-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._names: OrderedDict[str, None] = OrderedDict()
 
-    def put(self, name: str, data: bytes) -> str:
-        """Write `data` as file `name` and return its path. The oldest of more than `MAX_FILES` files goes."""
-        path = Path(self._folder.name) / name
-        path.write_bytes(data)
+    def put(self, data: bytes) -> str:
+        """Return the path of a file with these PNG bytes. The oldest of more than `MAX_FILES` files goes."""
+        name = f"cnxs-{hashlib.sha256(data).hexdigest()[:20]}.png"
+        path = self._folder / name
+        if not path.exists():
+            descriptor, part = tempfile.mkstemp(dir=self._folder)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            Path(part).replace(path)
         self._names[name] = None
         self._names.move_to_end(name)
         while len(self._names) > MAX_FILES:
             oldest, _ = self._names.popitem(last=False)
-            (Path(self._folder.name) / oldest).unlink(missing_ok=True)
+            (self._folder / oldest).unlink(missing_ok=True)
         return str(path)
+
+    def put_image(self, image: "Image") -> str:
+        """Return the path of a PNG file with this picture."""
+        return self.put(images.encode_png(image))

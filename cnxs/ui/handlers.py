@@ -1,7 +1,6 @@
 """What happens when something on the page is used: values in by name, updates out by component."""
 
 import functools
-import hashlib
 import json
 import secrets
 import time
@@ -14,7 +13,7 @@ import gradio as gr
 from cnxs import images, text
 from cnxs.errors import InputError, UserError
 from cnxs.request import Axis, Backend, BaseInfo, ControlUse, GenerationRequest, Models, Progress, Result
-from cnxs.ui import form, view, words
+from cnxs.ui import examples, form, view, words
 from cnxs.ui.canvas import SketchCanvas
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.inputs import SOURCES, Fields, default_kind
@@ -62,7 +61,9 @@ class Handlers:
     def choose_source(self, source: str) -> Callable[..., Updates]:
         """Return the handler of one source tab."""
 
-        def chosen(base: str) -> Updates:
+        def chosen(base: str, before: str) -> Updates:
+            if before == source:  # the program opened the tab, and chose the kind with it
+                return self.updates(source=source)
             kinds = [choice.kind.name for choice in form.kind_choices(self.backend.models(), base)]
             return self.updates(source=source, kind=default_kind(source, kinds))
 
@@ -83,8 +84,8 @@ class Handlers:
             return self._no_map(error.sentence(language))
         note = " ".join(text.get(key, language, **dict(fields)) for key, fields in drawn.notes)
         return self.updates(
-            placed=gr.update(value=drawn.placed, visible=True),
-            control_map=gr.update(value=drawn.map, visible=True),
+            placed=gr.update(value=self.files.put_image(drawn.placed), visible=True),
+            control_map=gr.update(value=self.files.put_image(drawn.map), visible=True),
             copy_map=gr.update(visible=True),
             map_note=view.note_html(note or self._near_note(values, language)),
             **changes,
@@ -152,7 +153,7 @@ class Handlers:
         """Look again what can be chosen until the models have started."""
         models, language = self.backend.models(), words.language(request)
         if form.is_starting(models):
-            return {}
+            return self.updates(device=self._device_html(models, language))
         changes = self._menus(models, base, source, language, kind=kind)
         return changes | self.updates(waking=gr.Timer(active=False), device=self._device_html(models, language))
 
@@ -303,7 +304,9 @@ class Handlers:
         changes: dict[str, Any] = {"status": view.status_html(shown, language)}
         if not progress_only or len(shown.cells) > 1:
             changes["strip"] = view.strip_html(shown, language)
-        picture = None if progress_only else shown.preview or self._picture(shown)
+        picture = None
+        if not progress_only:
+            picture = self.files.put_image(shown.preview) if shown.preview else self._picture(shown)
         if picture is not None:
             changes |= {"stage": picture, "stage_tabs": gr.update(visible=True), "empty": gr.update(visible=False)}
         return self.updates(**changes)
@@ -321,15 +324,14 @@ class Handlers:
         """Return the file of the selected image, the very bytes that the backend made; None if it is not done."""
         if shown.shown() is None:
             return None
-        data = self.backend.png(shown.job_id, shown.selected)
-        return self.files.put(f"cnxs-{hashlib.sha256(data).hexdigest()[:16]}.png", data)
+        return self.files.put(self.backend.png(shown.job_id, shown.selected))
 
     def _selected(self, shown: view.JobView, language: str) -> Updates:
         cell, path = shown.shown(), self._picture(shown)
         if cell is None or path is None:
             return self.updates(strip=view.strip_html(shown, language))
         controls = cell.request.controls
-        beside = (self.backend.get_image(controls[0].map_id), path) if controls else None
+        beside = (self.files.put_image(self.backend.get_image(controls[0].map_id)), path) if controls else None
         return self.updates(
             stage=path,
             stage_tabs=gr.update(visible=True),
@@ -368,6 +370,18 @@ class Handlers:
         assert shown is not None
         return self.updates(photo=self._picture(shown), source="photo", source_tabs=gr.update(selected="photo"))
 
+    def example(self, base: str, event: gr.EventData) -> Updates:
+        """Lay out an example: its picture, its kind and its words."""
+        chosen = examples.read()[int(event.cell)]
+        kinds = [choice.kind.name for choice in form.kind_choices(self.backend.models(), base)]
+        return self.updates(
+            photo=self.files.put(chosen.png),
+            source="photo",
+            source_tabs=gr.update(selected="photo"),
+            kind=chosen.kind if chosen.kind in kinds else default_kind("photo", kinds),
+            prompt=chosen.prompt,
+        )
+
     # --- coming back ---------------------------------------------------------------------------------------------
 
     def arrive(self, owner: str | None, arrival: str, request: gr.Request) -> Updates:
@@ -405,8 +419,7 @@ class Handlers:
             changes |= {name: getattr(control, name) for name in names}
             changes |= {f"param.{control.kind}.{name}": value for name, value in control.params}
             if source != "sketch" and control.source_id:
-                picture = images.encode_png(self.backend.get_image(control.source_id))
-                changes[source] = self.files.put(f"source-{control.source_id[:16]}.png", picture)
+                changes[source] = self.files.put_image(self.backend.get_image(control.source_id))
         return self.updates(**{name: change for name, change in changes.items() if name in self.fields})
 
 

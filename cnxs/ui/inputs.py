@@ -16,9 +16,10 @@ from cnxs.request import (
     defaults,
 )
 from cnxs.specs import ControlKind, ParamSpec
+from cnxs.ui import examples
 from cnxs.ui.canvas import SketchCanvas
 from cnxs.ui.form import kind_choices
-from cnxs.ui.parts import UploadedImage
+from cnxs.ui.parts import Strip, UploadedImage
 from cnxs.ui.words import label
 
 Fields = dict[str, Any]  # a component's events are made at run time, so no type is told here
@@ -59,6 +60,14 @@ def source_column(fields: Fields, models: Models) -> None:
         fields["placed"] = _shown("placed", "page.placed")
         fields["control_map"] = _shown("control-map", "page.control_map")
     fields["copy_map"] = gr.Button(label("page.copy_map"), size="sm", visible=False, elem_id="copy-map")
+    if examples.read():
+        gr.HTML(
+            label("page.examples"),
+            html_template='<p class="note">${value}</p>',
+            apply_default_css=False,
+            elem_id="examples-label",
+        )
+        fields["examples"] = Strip(value=examples.strip_html(), elem_id="examples")
 
 
 def _upload(name: str, sources: list[Any]) -> UploadedImage:
@@ -181,7 +190,12 @@ def _size(fields: Fields, base: BaseInfo) -> None:
     with gr.Row():
         for name in ("width", "height"):
             fields[name] = gr.Number(
-                getattr(start, name), label=label(f"page.{name}"), precision=0, step=base.size_multiple, elem_id=name
+                getattr(start, name),
+                label=label(f"page.{name}"),
+                precision=0,
+                step=base.size_multiple,
+                min_width=90,
+                elem_id=name,
             )
     fields["placement"] = gr.Radio(
         [(label(f"page.placement_{name}"), name) for name in ("crop", "fit", "stretch")],
@@ -201,6 +215,7 @@ def _slider(name: str, minimum: float, maximum: float, value: float, step: float
         label=label(f"page.{name}"),
         info=label(f"hint.{name}"),
         elem_id=name.replace("_", "-"),
+        min_width=120,
         buttons=[],
     )
 

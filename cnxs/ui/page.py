@@ -100,9 +100,9 @@ def _wire_source(handlers: Handlers, fields: Fields) -> None:
         tab = fields[f"tab_{source}"]
         tab.select(
             edge(handlers.choose_source(source)),
-            [fields["base"]],
+            [fields["base"], fields["source"]],
             [fields["source"], fields["kind"]],
-            js=f"(base) => {{ sessionStorage.setItem('cnxs.source', '{source}'); return [base]; }}",
+            js=f"(...values) => {{ sessionStorage.setItem('cnxs.source', '{source}'); return values; }}",
             **_QUIET,
         )
     kind = [fields[name] for name in fields if name.startswith("group.")]
@@ -157,6 +157,7 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
         )
     fields["cancel"].click(edge(handlers.cancel), [fields["job"], fields["owner"]], **_QUIET)
     _wire_results(handlers, fields)
+    _wire_examples(handlers, fields)
     _wire_words(handlers, fields)
     arrival = [component for name, component in fields.items() if not isinstance(component, gr.Button)]
     page.load(
@@ -179,6 +180,12 @@ def _wire_results(handlers: Handlers, fields: Fields) -> None:
     fields["as_source"].click(
         edge(handlers.as_source), view, [fields[name] for name in ("photo", "source", "source_tabs")], **_QUIET
     )
+
+
+def _wire_examples(handlers: Handlers, fields: Fields) -> None:
+    if "examples" in fields:
+        laid_out = [fields[name] for name in ("photo", "source", "source_tabs", "kind", "prompt")]
+        fields["examples"].click(edge(handlers.example), [fields["base"]], laid_out, **_QUIET)
 
 
 def _wire_words(handlers: Handlers, fields: Fields) -> None:

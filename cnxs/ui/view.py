@@ -145,6 +145,12 @@ def duration(seconds: float, language: str) -> str:
     return text.get("page.about_minutes", language, minutes=round(seconds / 60))
 
 
+def number(value: float, language: str) -> str:
+    """Return a number as it is written in `language`."""
+    written = f"{value:g}"
+    return written.replace(".", ",") if language == "de" else written
+
+
 def waiting_html(key: str, language: str) -> str:
     """Return the status line of a page that shows no job."""
     return f'<div class="status" role="status">{escape(text.get(key, language))}</div>'
@@ -195,7 +201,7 @@ def caption(view: JobView, index: int, language: str) -> str:
     if "control_scale" in view.varies:
         if cell.control_scale == 0:
             return text.get("page.caption_none", language)
-        return text.get("page.caption_strength", language, strength=f"{cell.control_scale:g}")
+        return text.get("page.caption_strength", language, strength=number(cell.control_scale, language))
     return text.get("page.caption_seed", language, seed=cell.request.seed)
 
 
@@ -226,9 +232,9 @@ def facts(cell: Cell, language: str) -> str:
         key,
         language,
         seed=cell.request.seed,
-        strength=f"{cell.control_scale:g}",
+        strength=number(cell.control_scale, language),
         steps=cell.request.steps,
-        seconds=f"{cell.seconds:.1f}",
+        seconds=number(round(cell.seconds, 1), language),
     )
 
 

@@ -51,6 +51,16 @@
     await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
   }
 
+  // A picture hangs as large as the wall allows, whatever its own size: its shape decides the width.
+  document.addEventListener(
+    "load",
+    ({ target }) => {
+      if (target instanceof HTMLImageElement && target.closest("#stage"))
+        target.style.setProperty("--ratio", target.naturalWidth / target.naturalHeight);
+    },
+    true,
+  );
+
   function press(selector) {
     const button = document.querySelector(selector);
     if (button && !button.disabled && button.offsetParent) button.click();
@@ -68,11 +78,12 @@
   });
 
   function watch() {
-    const title = document.title;
+    let title = document.title;
     let shownJob = null;
     new MutationObserver(() => {
       const { percent, job } = document.querySelector("#status .status")?.dataset || {};
       if (job && job !== shownJob) keep({ job: (shownJob = job) });
+      if (!/^\d+ % · /.test(document.title)) title = document.title;
       const wanted = percent ? `${percent} % · ${title}` : title;
       if (document.title !== wanted) document.title = wanted;
     }).observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-percent", "data-job"] });

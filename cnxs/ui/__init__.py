@@ -1,0 +1,1 @@
+"""The page of the studio. Knows the backend only as `cnxs.request.Backend`."""
