@@ -113,8 +113,9 @@ def _structure(shapes: Shapes, *, file: str) -> dict[str, Any]:
     block, middle = r"control_model\.input_blocks\.", r"control_model\.middle_block\."
     counted = (block + r"(\d+)\.", r"enc_zero_convs_in\.(\d+)\.", r"dec_zero_convs_out\.(\d+)\.")
     n = statistics.mode(shapes.count(pattern) for pattern in counted)
-    levels = 1 + shapes.count(block + r"(\d+)\.0\.op\.")
-    per_level = n // levels  # block 0 is the first convolution; the last of a level is its downsampler
+    # All but the ResBlocks: the first convolution, and the downsampler that ends each level but the last.
+    levels = max(1, n - shapes.count(block + r"(\d+)\.0\.in_layers\."))
+    per_level = n // levels
     resnets = ["|".join(map(str, range(per_level * i + 1, per_level * (i + 1)))) for i in range(levels)]
     decoder = shapes.several(r"control_model\.output_blocks\.")
     structure: dict[str, Any] = {

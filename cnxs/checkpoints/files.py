@@ -8,22 +8,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from cnxs.checkpoints.metadata import is_pickle
 from cnxs.errors import CheckpointError
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file; {} for a pickle.
-
-    Raises:
-        CheckpointError: if the file is damaged.
-    """
-    if is_pickle(path):
-        return {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError("file_damaged", file=path.name, reason=str(error)) from error
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -41,20 +27,6 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise CheckpointError("file_damaged", file=path.name, reason=str(error)) from error
-
-
-def is_pickle(path: Path) -> bool:
-    """Say whether a file is one of torch's pickles, zipped or not.
-
-    Raises:
-        CheckpointError: if the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(2)
-    except OSError as error:
-        raise CheckpointError("file_damaged", file=path.name, reason=str(error)) from error
-    return start == b"PK" or start[:1] == b"\x80"
 
 
 def _unpickle(path: Path) -> Any:

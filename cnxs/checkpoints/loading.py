@@ -11,8 +11,9 @@ import torch
 from cnxs import registry
 from cnxs.checkpoints import authors, diffusers_adapter, native
 from cnxs.checkpoints.families import Note
-from cnxs.checkpoints.files import read_metadata, read_tensors
+from cnxs.checkpoints.files import read_tensors
 from cnxs.checkpoints.kinds import refusal
+from cnxs.checkpoints.metadata import read_metadata
 from cnxs.errors import CheckpointError
 from cnxs.model import ControlNetXS
 
@@ -106,5 +107,5 @@ def _known_of(name: str) -> tuple[str, str]:
 
 
 def _dtype(tensors: Mapping[str, torch.Tensor]) -> torch.dtype:
-    dtypes = {tensor.dtype for tensor in tensors.values()}
+    dtypes = {tensor.dtype for key, tensor in tensors.items() if key != "scale_list"}  # gains become numbers
     return dtypes.pop() if len(dtypes) == 1 else torch.float32

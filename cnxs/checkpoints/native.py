@@ -8,14 +8,12 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from cnxs.checkpoints.files import read_metadata, read_tensors
+from cnxs.checkpoints.files import read_tensors
+from cnxs.checkpoints.metadata import FORMAT, VERSION, read_spec
 from cnxs.checkpoints.strict import load_strict
-from cnxs.errors import CheckpointError
 from cnxs.model import ControlNetXS
-from cnxs.specs import ControlSpec
 
-FORMAT = "cnxs-control"
-VERSION = "1"
+__all__ = ["FORMAT", "load", "read_spec", "save"]
 
 
 def save(control: ControlNetXS, path: Path, *, dtype: torch.dtype = torch.float16) -> None:
@@ -26,20 +24,6 @@ def save(control: ControlNetXS, path: Path, *, dtype: torch.dtype = torch.float1
     partial = path.with_suffix(path.suffix + ".partial")
     save_file(tensors, partial, metadata=metadata)
     partial.replace(path)
-
-
-def read_spec(path: Path) -> ControlSpec:
-    """Read a control's spec without its weights.
-
-    Raises:
-        CheckpointError: if the file is no safetensors file, not of this format, or of a newer version.
-    """
-    metadata = read_metadata(path)
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError("control_not_native", file=path.name)
-    if metadata.get("version") != VERSION:
-        raise CheckpointError("control_version", file=path.name, given=metadata.get("version"), known=VERSION)
-    return ControlSpec.from_json(metadata.get("spec", ""))
 
 
 def load(path: Path, *, overrides: Mapping[str, Any] | None = None) -> ControlNetXS:
