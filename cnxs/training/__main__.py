@@ -2,11 +2,14 @@
 
     python -m cnxs.training --condition scribble --pool work/pool --minutes 60 --output scribble.safetensors
 
+    python -m cnxs.training --condition canny --images pictures --steps 20000 --output mine.safetensors
+
 The same command goes on where an earlier start stopped; Ctrl+C saves and stops.
 """
 
 import argparse
 import contextlib
+import logging
 import signal
 import sys
 import threading
@@ -18,14 +21,17 @@ from accelerate import Accelerator
 
 from cnxs.errors import UserError
 from cnxs.registry import MINIATURE
+from cnxs.training import cache
 from cnxs.training.config import PRESETS, TrainingConfig
-from cnxs.training.data import PoolData
-from cnxs.training.frozen_base import FrozenBase, load_base
+from cnxs.training.data import PoolData, TrainingData
+from cnxs.training.folder import Picture, find_pictures, kind_for
+from cnxs.training.frozen_base import FrozenBase, family_of, load_base
 from cnxs.training.trainer import Trainer
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = _parser().parse_args(arguments)
     dry_run = options.__dict__.pop("dry_run")
     try:
@@ -42,35 +48,51 @@ def config_of(options: argparse.Namespace) -> TrainingConfig:
     given = {name: value for name, value in vars(options).items() if value is not None}
     given["pools"] = tuple(given.get("pools", ()))
     given.setdefault("run", given["output"].with_suffix(".run"))
-    return TrainingConfig(**PRESETS["miniature"] | given)
+    return TrainingConfig(**PRESETS[family_of(options.base)] | given)
 
 
 def _train(config: TrainingConfig, *, dry_run: bool) -> int:
     if config.threads:
         torch.set_num_threads(config.threads)
+    pictures = [] if config.images is None else find_pictures(config.images, maps=config.maps)
+    if pictures and config.maps is None:
+        kind_for(config.condition)  # refuse a condition that nobody draws before the base is loaded
     accelerator = Accelerator(mixed_precision=config.precision)
     config.check(processes=accelerator.num_processes)
     half = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
     on_processor = accelerator.device.type == "cpu"
     base = load_base(config.base, device=accelerator.device, dtype=torch.float32 if on_processor else half)
-    data = PoolData(
-        config.pools, condition=config.condition, encode_captions=base.encode_captions, held_out=config.held_out
-    )
-    trainer = Trainer(config, base=base, data=data, accelerator=accelerator)
-    if not accelerator.is_main_process:
-        with stopping() as stop:
-            for _ in trainer.run(stop):
-                pass
+    if dry_run and pictures:
+        megabytes = cache.estimated_bytes(len(pictures), config=config, base=base) / 1e6
+        print(f"{len(pictures)} pictures; their samples will take about {megabytes:.0f} MB in {config.run}")
         return 0
-    print(_description(trainer, base), flush=True)
+    trainer = Trainer(config, base=base, data=_data(config, pictures, base, accelerator), accelerator=accelerator)
+    main = accelerator.is_main_process
+    if main:
+        print(_description(trainer, base), flush=True)
     if dry_run:
         return 0
-    trainer.write_config()
+    if main:
+        trainer.write_config()
     with stopping() as stop:
         for progress in trainer.run(stop):
-            print(progress.line(), flush=True)
-    print(f"{'finished' if trainer.fraction >= 1 else 'stopped'}: {config.output}", flush=True)
+            if main:
+                print(progress.line(), flush=True)
+    if main:
+        print(f"{'finished' if trainer.fraction >= 1 else 'stopped'}: {config.output}", flush=True)
     return 0
+
+
+def _data(config: TrainingConfig, pictures: list[Picture], base: FrozenBase, accelerator: Accelerator) -> TrainingData:
+    if not pictures:
+        return PoolData(
+            config.pools, condition=config.condition, encode_captions=base.encode_captions, held_out=config.held_out
+        )
+    folder = cache.cache_folder(config, pictures, base)
+    with accelerator.main_process_first():
+        cache.fill(folder, pictures, config=config, base=base)
+    captions = [picture.caption for picture in pictures]
+    return cache.FolderData(folder, captions, base=base, held_out=config.held_out, seed=config.seed)
 
 
 def _description(trainer: Trainer, base: FrozenBase) -> str:
@@ -105,6 +127,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--base", default=MINIATURE.name, help="miniature, or the folder of a base model (default: %(default)s)")
     add("--condition", required=True, help="what the control follows: canny, scribble, ...")
     add("--pool", dest="pools", type=Path, nargs="+", metavar="FOLDER", help="pools made by `cnxs.miniature pool`")
+    add(
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures, each with a caption in a .txt beside it, or all in metadata.jsonl",
+    )
+    add("--maps", type=Path, metavar="FOLDER", help="their control maps, by the same names (default: drawn here)")
+    add("--size", type=int, metavar="PIXELS", help="side of the square whose area pictures get (default: the base's)")
+    add("--no-flip", dest="flip", action="store_false", default=None, help="do not train on mirror images")
     add("--output", type=Path, required=True, metavar="FILE", help="the control: a .safetensors file")
     add("--run", type=Path, metavar="FOLDER", help="state, curve and sheets (default: beside the output)")
     add(
@@ -113,6 +144,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a control of the same structure to start from; without effect on a run that goes on",
     )
+    _add_settings(parser)
+    add("--dry-run", action="store_true", help="say what would be trained, and write nothing")
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--minutes", type=float, help="end after so many minutes, earlier starts included")
     add("--steps", type=int, help="end after so many steps")
     add("--type", dest="control_type", choices=["A", "B", "C"], help="type of the paper (default: B)")
@@ -126,10 +164,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int)
     add("--report-every", type=int, metavar="STEPS")
     add("--save-every", type=int, metavar="STEPS", help="saves, each with a validation")
-    add("--sheet-every", type=int, metavar="STEPS", help="sample sheets")
+    add("--sheet-every", type=int, metavar="STEPS", help="sample sheets; 0: none")
     add("--licence", help="of the finished control, written into its file")
-    add("--dry-run", action="store_true", help="say what would be trained, and write nothing")
-    return parser
 
 
 def _widths(text: str) -> tuple[int, ...]:

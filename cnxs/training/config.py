@@ -29,6 +29,8 @@ class TrainingConfig:
     pools: tuple[Path, ...] = ()  # data, either pools of `cnxs.miniature` ...
     images: Path | None = None  # ... or a folder of pictures with captions
     maps: Path | None = None  # a folder of control maps beside `images`; None: drawn by the condition's own kind
+    size: int | None = None  # pixels: pictures get the area of a square of this side; None: the base's own
+    flip: bool = True  # also train on mirror images of pictures and maps
     init: Path | None = None  # a control of the same structure to start from
     minutes: float | None = None
     steps: int | None = None
@@ -52,7 +54,7 @@ class TrainingConfig:
     seed: int = 0
     report_every: int = 50  # steps between lines of progress
     save_every: int = 500  # steps between saves, each with a validation
-    sheet_every: int = 1000  # steps between sample sheets
+    sheet_every: int = 1000  # steps between sample sheets, one more at the end; 0: none
     licence: str = ""
 
     def identity(self) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class TrainingData(Protocol):
         """Return samples; where `without_prompt` is true, with the empty prompt's text states."""
         ...
 
-    def latent_shape(self, position: int) -> tuple[int, int, int]:
+    def latent_shape(self, position: int) -> tuple[int, ...]:
         """Return (C, H, W) of a sample's latent."""
         ...
 
@@ -152,7 +152,7 @@ class PoolData:
             context=self.states[rows].float(),
         )
 
-    def latent_shape(self, position: int) -> tuple[int, int, int]:
+    def latent_shape(self, position: int) -> tuple[int, ...]:
         """Return (C, H, W) of a sample's latent."""
         return self.latents[position].shape
 

@@ -57,10 +57,24 @@ def load_base(given: str, *, device: torch.device, dtype: torch.dtype) -> Frozen
         InputError: `training_base` if it is neither.
         CheckpointError: if a part of it is missing or damaged.
     """
+    folder = _folder(given)
+    return FrozenBase(load_folder(folder, base_spec(folder), device=device, dtype=dtype))
+
+
+def family_of(given: str) -> str:
+    """Return the family of a base model without loading it.
+
+    Raises:
+        InputError, CheckpointError: as `load_base`.
+    """
+    return base_spec(_folder(given)).family
+
+
+def _folder(given: str) -> Path:
     folder = ASSETS if given == MINIATURE.name else Path(given)
     if not (folder / "unet" / "config.json").is_file():
         raise InputError("training_base", given=given)
-    return FrozenBase(load_folder(folder, base_spec(folder), device=device, dtype=dtype))
+    return folder
 
 
 def base_spec(folder: Path) -> BaseModelSpec:

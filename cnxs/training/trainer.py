@@ -299,6 +299,8 @@ class Trainer:
             if stopped or self.fraction >= 1:
                 break
             meter.losses.append(self.update(positions))
+            if self.step == self.config.steps:
+                break
             saving = self.step % self.config.save_every == 0
             if saving or self.step % self.config.report_every == 0:
                 yield self._report(meter, saving=saving)
@@ -336,7 +338,7 @@ class Trainer:
         meter.losses, meter.images, meter.clock = [], self.images, now
         if main:
             self.curve.add(progress)
-        if main and (self.step % config.sheet_every == 0 or self.fraction >= 1):
+        if main and config.sheet_every and (self.step % config.sheet_every == 0 or self.fraction >= 1):
             sheet = sample_sheet(self.base, self.average, self.data, accelerator=self.accelerator)
             sheet.save(config.run / f"sheet_{self.step:07d}.png")
         return progress
