@@ -176,7 +176,7 @@ def main(given: Sequence[str] | None = None) -> None:
             offline=False,
             dtype=options.dtype,
         )
-        with Studio([engine], images=ImageStore(None), history=None) as studio:
+        with Studio([engine], images=ImageStore(None), history=None, catalogue=engine.models) as studio:
             written = sum(run(task, options, studio) for task in tasks(options))
         print(text.get("cli.generate_done", count=written, folder=options.out))
     except UserError as error:

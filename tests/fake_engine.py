@@ -10,7 +10,7 @@ from dataclasses import replace
 from PIL import Image
 
 from cnxs.errors import InputError
-from cnxs.jobs import Studio, registered_models
+from cnxs.jobs import Studio
 from cnxs.registry import CONTROL_KINDS
 from cnxs.request import (
     Axis,
@@ -27,6 +27,7 @@ from cnxs.request import (
     defaults,
 )
 from cnxs.store import ImageStore
+from cnxs.weights import Library
 
 PATIENCE = 20.0  # seconds after which a test that waits for something fails
 
@@ -114,7 +115,7 @@ class FakeEngine:
             )
             for condition in ("canny", "scribble")
         )
-        return replace(registered_models(), networks=networks, device=self.device)
+        return replace(Library().models(), networks=networks, device=self.device)
 
     def base_info(self, name: str) -> BaseInfo:
         """Return one of the registry's bases."""
@@ -174,7 +175,7 @@ def studios() -> Iterator[Make]:
             gates.append(gate)
         studio = Studio(
             engines or (FakeEngine(gate=gate),),  # pyright: ignore[reportArgumentType]
-            **{"images": ImageStore(None), "history": None, **options},  # pyright: ignore[reportArgumentType]
+            **{"images": ImageStore(None), "history": None, "catalogue": Library().models, **options},  # pyright: ignore[reportArgumentType]
         )
         made.append(studio)
         return studio

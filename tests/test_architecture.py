@@ -39,15 +39,16 @@ ARROWS: dict[str, set[str]] = {
     "hint": {"errors", "specs", "layers"},
     "model": {"errors", "specs", "layers", "blocks", "hint"},
     "checkpoints": {"errors", "specs", "registry", "text", "layers", "blocks", "hint", "model"},
+    "recognise": {"errors", "checkpoints"},
     "codec": {"errors", "specs", "images", "miniature"},
-    "bases": {"errors", "specs", "registry", "codec", "miniature", "weights", "checkpoints", "prompts"},
+    "bases": {"errors", "specs", "registry", "codec", "miniature", "checkpoints", "recognise", "prompts"},
     "prompts": {"errors"},
     "samplers": {"errors", "specs", "request"},
     "pipeline": {"errors", "specs", "request", "images", "model"} | _SAMPLING,
     "pnginfo": {"errors", "specs", "registry", "request", "parameters"},
     "history_index": {"errors", "request", "pnginfo"},
     "history": {"errors", "request", "images", "store", "pnginfo", "history_index"},
-    "weights": {"errors", "specs", "registry", "text", "checkpoints"},
+    "weights": {"errors", "specs", "registry", "request", "text", "checkpoints", "recognise"},
     "backend": _WORDS | _NETWORK | _SAMPLING | _MACHINE | {"images", "store", "controls", "metrics", "miniature"},
     "job": {"request"},
     "workers": {"errors", "request", "store", "job"},
@@ -66,7 +67,7 @@ ARROWS: dict[str, set[str]] = {
 STANDARD_LIBRARY_ONLY = {"text", "hardware", "errors", "specs", "registry", "request", "parameters"}
 # Libraries that take seconds to load, and the parts that never touch them.
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "controlnet_aux"}
-WITHOUT_HEAVY = {"ui", "images", "store", "pnginfo", "history", "history_index", "job", "workers", "jobs"}
+WITHOUT_HEAVY = {"ui", "images", "weights", "store", "pnginfo", "history", "history_index", "job", "workers", "jobs"}
 WITH_GRADIO = {"ui", "app"}
 
 MAX_FILE_LINES = 400

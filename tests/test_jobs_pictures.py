@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cnxs import images, jobs, pnginfo
+from cnxs import images, pnginfo
 from cnxs.errors import InputError
 from cnxs.history import History
 from cnxs.job import Clock, Job
@@ -17,6 +17,7 @@ from cnxs.request import (
     Progress,
     Result,
 )
+from cnxs.weights import Library
 from tests.fake_engine import (
     REQUEST,
     FakeEngine,
@@ -150,7 +151,7 @@ def test_job_ids_are_not_to_be_guessed() -> None:
 
 
 def test_the_catalogue_is_asked_until_an_engine_is_there(make: Make) -> None:
-    catalogue = replace(jobs.registered_models(), device="soon", networks=())
+    catalogue = replace(Library().models(), device="soon", networks=())
     studio = make(FakeEngine, catalogue=lambda: catalogue)
     assert studio.models() == replace(catalogue, notes=(("note.starting", {}),))
     list(studio.events(studio.submit(REQUEST, "ada")))

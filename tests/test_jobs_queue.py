@@ -21,6 +21,7 @@ from cnxs.request import (
     Result,
 )
 from cnxs.store import ImageStore
+from cnxs.weights import Library
 from tests.fake_engine import (
     PATIENCE,
     REQUEST,
@@ -243,7 +244,7 @@ def test_a_device_that_does_not_start_leaves_the_work_to_the_others(make: Make) 
 
 
 def test_close_ends_everything(gate: Gate) -> None:
-    with Studio([FakeEngine(gate=gate)], images=ImageStore(None), history=None) as studio:
+    with Studio([FakeEngine(gate=gate)], images=ImageStore(None), history=None, catalogue=Library().models) as studio:
         running, waiting = studio.submit(REQUEST, "ada"), studio.submit(REQUEST, "ada")
         gate.wait_for_arrivals(1)
         gate.allow(1)
