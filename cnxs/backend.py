@@ -6,32 +6,36 @@ Device and dtype are decided here and nowhere else.
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL.Image import Image
 
-from cnxs import metrics
-from cnxs.bases import load_folder, load_tokenizer
-from cnxs.checkpoints import native
+from cnxs import images, metrics
+from cnxs.bases import load_base, load_tokenizer
+from cnxs.bases.loras import apply_loras
+from cnxs.checkpoints import families
+from cnxs.checkpoints.loading import load_control
 from cnxs.controls.thin import thin
 from cnxs.errors import InputError, UnavailableError
 from cnxs.hardware import CUDA_INSTALL_PAGE, gpu_without_cuda
-from cnxs.model import ControlNetXS, check_match
-from cnxs.pipeline import Control, Pipeline, batch_key
+from cnxs.model import ControlNetXS
+from cnxs.pipeline import Control, Pipeline, Start, batch_key, first_step
 from cnxs.prompts import count_tokens
+from cnxs.protocol import BaseInfo, Event, Loading, Models, Preview, Progress, Result
 from cnxs.registry import CONTROL_KINDS, MINIATURE
-from cnxs.request import BaseInfo, Event, GenerationRequest, Loading, Models, NetworkInfo, Preview, Progress, Result
+from cnxs.request import GenerationRequest
 from cnxs.store import ImageStore
-from cnxs.weights import FoundBase, FoundNetwork, Library, kinds_for
+from cnxs.weights import Library
 
 log = logging.getLogger(__name__)
+
+Note = tuple[str, Mapping[str, object]]
 
 BATCH_ON_ACCELERATOR = 4
 PREVIEW_SECONDS = 0.15  # at most one preview per image in this time, so that previews never slow sampling
@@ -82,7 +86,7 @@ def make_engine(*, device: str, models_dir: Path | None, threads: int, offline: 
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     chosen = choose_device(device)
-    engine = Engine(chosen, Library(models_dir), threads=threads, dtype=choose_dtype(chosen, dtype))
+    engine = Engine(chosen, Library(models_dir, offline=offline), threads=threads, dtype=choose_dtype(chosen, dtype))
     engine.prepare(MINIATURE.name)
     return engine
 
@@ -95,6 +99,9 @@ class _Cell:
     request: GenerationRequest
     controls: tuple[Control, ...]
     maps: tuple[Image, ...]
+    start: Start | None
+    pictures: tuple[Image, Image] | None  # start picture and mask, where both are given
+    notes: tuple[Note, ...]
 
 
 class Engine:
@@ -114,6 +121,7 @@ class Engine:
         self.threads = threads or torch.get_num_threads()
         self.batch_size = 1 if device.type == "cpu" else BATCH_ON_ACCELERATOR
         self._pipeline: Pipeline | None = None
+        self._loras: tuple[tuple[str, float], ...] = ()
         self.network = lru_cache(_CACHED_NETWORKS)(self._load_network)
         self._tokenizer = lru_cache(load_tokenizer)
 
@@ -129,13 +137,7 @@ class Engine:
         notes = (
             (("note.gpu_without_cuda", {"page": CUDA_INSTALL_PAGE}),) if gpu_without_cuda(torch.version.cuda) else ()
         )
-        return Models(
-            bases=tuple(_base_info(base) for base in self.library.bases()),
-            networks=tuple(_network_info(network) for network in self.library.networks()),
-            kinds=tuple(CONTROL_KINDS.values()),
-            device=self.device,
-            notes=notes,
-        )
+        return replace(self.library.models(), device=self.device, notes=notes)
 
     def base_info(self, name: str) -> BaseInfo:
         """Return one base model as menus show it.
@@ -143,7 +145,7 @@ class Engine:
         Raises:
             InputError: if there is none of that name.
         """
-        return _base_info(self.library.base(name))
+        return self.library.base_info(name)
 
     def count_tokens(self, base: str, prompt: str) -> tuple[int, int]:
         """Return (tokens of the prompt, tokens of one chunk) with that base's tokenizer."""
@@ -158,7 +160,7 @@ class Engine:
         self.pipeline(base)
 
     def generate(
-        self, cells: Sequence[GenerationRequest], images: ImageStore, cancelled: Callable[[], bool]
+        self, cells: Sequence[GenerationRequest], store: ImageStore, cancelled: Callable[[], bool]
     ) -> Iterator[Event]:
         """Yield Loading, Progress, Preview and Result events of axis-free requests.
 
@@ -171,9 +173,10 @@ class Engine:
             yield Loading(model=self.library.base(cells[0].base).spec.label)
         pipeline = self.pipeline(cells[0].base)
         torch.set_num_threads(cells[0].threads or self.threads)
-        prepared = (self._prepare(i, cell, pipeline, images) for i, cell in enumerate(cells))
+        prepared = (self._prepare(i, cell, pipeline, store) for i, cell in enumerate(cells))
         for _, group in groupby(prepared, key=lambda cell: batch_key(cell.request)):
             while batch := list(islice(group, self.batch_size)):
+                self._switch_loras(batch[0].request.loras, pipeline)
                 yield from self._run_batch(pipeline, batch, len(cells), cancelled)
                 if cancelled():
                     return
@@ -185,13 +188,15 @@ class Engine:
         requests = [cell.request for cell in batch]
         columns = list(zip(*(cell.controls for cell in batch), strict=True))
         latents = pipeline.prepare_latents(requests)
-        for step in pipeline.denoise(requests, latents, columns):
+        starts = [cell.start for cell in batch if cell.start is not None]
+        first = first_step(requests[0])
+        for step in pipeline.denoise(requests, latents, columns, starts):
             if cancelled():
                 return
             latents = step.latents
             for cell in batch:
-                steps = cell.request.steps
-                yield Progress(cell=cell.index, cells=count, step=step.index + 1, steps=steps, seconds_left=0.0)
+                done, steps = step.index + 1 - first, cell.request.steps - first
+                yield Progress(cell=cell.index, cells=count, step=done, steps=steps, seconds_left=0.0)
             if time.monotonic() - last_preview >= PREVIEW_SECONDS and step.index + 1 < requests[0].steps:
                 for cell, image in zip(batch, pipeline.preview(step.predicted), strict=True):
                     yield Preview(cell=cell.index, image=image)
@@ -199,19 +204,40 @@ class Engine:
         pictures = pipeline.decode(latents)
         seconds = (time.monotonic() - started) / len(batch)
         for cell, image in zip(batch, pictures, strict=True):
+            if cell.pictures:
+                image = images.paste(image, *cell.pictures)
             agreement = line_agreement(image, cell)
-            yield Result(cell=cell.index, image=image, request=cell.request, seconds=seconds, edge_agreement=agreement)
+            yield Result(
+                cell=cell.index,
+                image=image,
+                request=cell.request,
+                seconds=seconds,
+                notes=cell.notes,
+                edge_agreement=agreement,
+            )
 
-    def _prepare(self, index: int, request: GenerationRequest, pipeline: Pipeline, images: ImageStore) -> _Cell:
-        maps = tuple(images.get(use.map_id) for use in request.controls)
-        controls = []
+    def _prepare(self, index: int, request: GenerationRequest, pipeline: Pipeline, store: ImageStore) -> _Cell:
+        def picture(digest: str, *, error: str = "picture_size") -> Image:
+            image = store.get(digest)
+            if image.size != (request.width, request.height):
+                raise InputError(error, given=image.size, expected=(request.width, request.height))
+            return image
+
+        maps = tuple(picture(use.map_id, error="map_size") for use in request.controls)
+        controls: list[Control] = []
+        notes: list[Note] = []
         for use, control_map in zip(request.controls, maps, strict=True):
-            if control_map.size != (request.width, request.height):
-                raise InputError("map_size", given=control_map.size, expected=(request.width, request.height))
             network = self.network(use.network, pipeline)
-            controls.append(Control(network, use, pipeline.encode_hint(network, use.map_id, control_map)))
+            notes += self._network_notes(network, pipeline)
+            hint = pipeline.encode_hint(network, use.map_id, control_map)
+            region = pipeline.latent_mask(picture(use.region_id), control_map.size) if use.region_id else None
+            controls.append(Control(network, use, hint, region))
+        start, pictures = None, None
+        if request.init_id:
+            given, mask = picture(request.init_id), picture(request.mask_id) if request.mask_id else None
+            start, pictures = pipeline.encode_start(given, mask), (given, mask) if mask else None
         complete = replace(request, threads=request.threads or self.threads)
-        return _Cell(index, complete, tuple(controls), maps)
+        return _Cell(index, complete, tuple(controls), maps, start, pictures, tuple(notes))
 
     def pipeline(self, name: str) -> Pipeline:
         """Return the pipeline of a base, loading it in place of another one.
@@ -225,7 +251,7 @@ class Engine:
                 raise UnavailableError("base_not_here", base=found.spec.label)
             self._release()
             log.info("loading %s", found.spec.name)
-            base = load_folder(found.path, found.spec, device=self._device, dtype=self._dtype)
+            base = load_base(found.path, found.spec, device=self._device, dtype=self._dtype)
             self._pipeline = Pipeline(base, device=self._device, dtype=self._dtype)
         return self._pipeline
 
@@ -233,13 +259,33 @@ class Engine:
         found = self.library.network(name)
         if found.path is None:
             raise UnavailableError("network_not_here", network=found.label)
-        network = native.load(found.path)
-        check_match(pipeline.base.unet, network.spec)
+        network = load_control(found.path).control
+        self._network_notes(network, pipeline)
         return network.to(self._device, self._dtype).requires_grad_(False)
+
+    def _network_notes(self, network: ControlNetXS, pipeline: Pipeline) -> list[Note]:
+        """Return what to know of a network on this base.
+
+        Raises:
+            CheckpointError: if it was made for another one.
+        """
+        base = pipeline.base
+        predicts = base.scheduler_config.get("prediction_type")
+        info = families.BaseInfo.of(base.unet, prediction_type=predicts, sha256=base.sha256)
+        return [(f"note.{key}", fields) for key, fields in families.check_base_family(network.spec, info)]
+
+    def _switch_loras(self, loras: tuple[tuple[str, float], ...], pipeline: Pipeline) -> None:
+        """Put the request's LoRAs on the base, in place of the last one's."""
+        if loras == self._loras:
+            return
+        self._loras = ()
+        apply_loras(pipeline.base, [(self.library.addon("lora", name), weight) for name, weight in loras])
+        pipeline.forget_prompts()
+        self._loras = loras
 
     def _release(self) -> None:
         """Drop the current base and its controls, so that two bases never share the memory."""
-        self._pipeline = None
+        self._pipeline, self._loras = None, ()
         self.network.cache_clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -252,26 +298,3 @@ def line_agreement(image: Image, cell: _Cell) -> float | None:
             lines = np.asarray(thin(np.asarray(control_map)))[..., 0] > 127
             return metrics.edge_agreement(metrics.canny_edges(image), lines).f
     return None
-
-
-def _base_info(found: FoundBase) -> BaseInfo:
-    spec = found.spec
-    shown: dict[str, Any] = {
-        name: getattr(spec, name)
-        for name in (
-            "name", "label", "family", "native_size", "size_multiple",
-            "default_steps", "default_guidance_scale", "prompt_tokens",
-        )
-    }  # fmt: skip
-    return BaseInfo(**shown, state="here" if found.path else "missing", detail=spec.licence)
-
-
-def _network_info(found: FoundNetwork) -> NetworkInfo:
-    return NetworkInfo(
-        name=found.name,
-        label=found.label,
-        family=found.family,
-        condition=found.condition,
-        kinds=kinds_for(found.condition),
-        state="here" if found.path else "missing",
-    )

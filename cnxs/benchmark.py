@@ -26,7 +26,8 @@ from PIL import Image
 from cnxs import controls, images, text
 from cnxs.backend import Engine, choose_device
 from cnxs.model import ControlInput, ControlNetXS, CoupledUNet, base_structure
-from cnxs.request import Axis, ControlUse, GenerationRequest, Preview, Result
+from cnxs.protocol import Preview, Result
+from cnxs.request import Axis, ControlUse, GenerationRequest
 from cnxs.specs import ControlSpec
 from cnxs.store import ImageStore
 from cnxs.weights import Library

@@ -16,17 +16,9 @@ from cnxs import images, text
 from cnxs.backend import make_engine
 from cnxs.errors import InputError, UserError
 from cnxs.jobs import Studio
+from cnxs.protocol import LAST_EVENTS, Failed, NetworkInfo, Progress, Result
 from cnxs.registry import BASE_MODELS, CONTROL_KINDS
-from cnxs.request import (
-    LAST_EVENTS,
-    Axis,
-    ControlUse,
-    Failed,
-    GenerationRequest,
-    NetworkInfo,
-    Progress,
-    Result,
-)
+from cnxs.request import Axis, ControlUse, GenerationRequest
 from cnxs.store import ImageStore
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")

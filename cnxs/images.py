@@ -161,7 +161,7 @@ def paste(image: Image.Image, original: Image.Image, mask: Image.Image) -> Image
     The seam is softened inwards over about 1.5 % of the shorter side, so that the original's pixels stay untouched.
     """
     radius = max(1, round(min(image.size) * 0.015))
-    white = mask.convert("L").point(lambda value: 255 if value > 127 else 0)
+    white = mask.convert("L").point([0] * 128 + [255] * 128)
     inside = white.filter(ImageFilter.MinFilter(2 * radius + 1))
     softened = inside.filter(ImageFilter.BoxBlur(radius))
     return Image.composite(image, original, ImageChops.multiply(softened, white))

@@ -4,19 +4,8 @@ import secrets
 from dataclasses import replace
 from typing import Literal
 
-from cnxs.request import (
-    LAST_EVENTS,
-    Cancelled,
-    Event,
-    Failed,
-    Finished,
-    GenerationRequest,
-    JobInfo,
-    Preview,
-    Progress,
-    Queued,
-    Result,
-)
+from cnxs.protocol import LAST_EVENTS, Cancelled, Event, Failed, Finished, JobInfo, Preview, Progress, Queued, Result
+from cnxs.request import GenerationRequest
 
 State = Literal["queued", "running", "finished", "cancelled", "failed"]
 

@@ -15,19 +15,8 @@ from cnxs.controls.thin import thin
 from cnxs.errors import InputError, UnavailableError
 from cnxs.history import History
 from cnxs.job import Job
-from cnxs.request import (
-    ControlMap,
-    Downloader,
-    DownloadInfo,
-    Event,
-    GenerationRequest,
-    JobInfo,
-    Models,
-    Placement,
-    Result,
-    defaults,
-    validate,
-)
+from cnxs.protocol import ControlMap, Downloader, DownloadInfo, Event, JobInfo, Models, Result
+from cnxs.request import GenerationRequest, Placement, defaults, validate
 from cnxs.store import ImageStore
 from cnxs.workers import Engine, Limits, Workers
 
@@ -39,7 +28,7 @@ _THIN_ALREADY = ("canny", "as_is")  # kinds whose maps a network of thin edges t
 
 
 class Studio:
-    """The real `cnxs.request.Backend`. Use as a context manager, or call `close`.
+    """The real `cnxs.protocol.Backend`. Use as a context manager, or call `close`.
 
     Args:
         engines: one per device, or factories that a worker thread calls, so that the page need not wait for torch.

@@ -46,3 +46,21 @@ def edge_agreement(edges: np.ndarray, lines: np.ndarray, *, tolerance: float = 2
         precision=float((edges & near(lines)).sum() / max(1, edges.sum())),
         recall=float((lines & near(edges)).sum() / max(1, lines.sum())),
     )
+
+
+def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
+    """Return the Frechet distance between two sets of features, each taken for a Gaussian.
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), as the Frechet inception distance has it (arXiv 1706.08500, eq. 6).
+
+    Args:
+        features: (N, D), N of two or more; with fewer samples than dimensions the distance comes out too large.
+        others: (M, D).
+    """
+    covariance, other = (np.atleast_2d(np.cov(x, rowvar=False, dtype=np.float64)) for x in (features, others))
+    # C1 C2 has the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric.
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(values.clip(min=0)) @ vectors.T
+    shared = np.sqrt(np.linalg.eigvalsh(root @ other @ root).clip(min=0)).sum()
+    between = np.square(features.mean(axis=0, dtype=np.float64) - others.mean(axis=0, dtype=np.float64)).sum()
+    return max(0.0, float(between + np.trace(covariance) + np.trace(other) - 2 * shared))

@@ -13,7 +13,7 @@ import torch
 from PIL.Image import Image
 
 from cnxs import tensors
-from cnxs.bases import LoadedBase
+from cnxs.bases import UNDECIDED, LoadedBase
 from cnxs.errors import InputError
 from cnxs.model import ControlInput, ControlNetXS, CoupledUNet
 from cnxs.prompts import TextStates
@@ -58,6 +58,7 @@ class Pipeline:
         self.base, self.device, self.dtype = base, device, dtype
         # Strengths and seeds vary over a comparison; prompt and map do not, and are encoded once.
         self.encode_prompt = lru_cache(_CACHED_PROMPTS)(self._encode_prompt)
+        self.forget_prompts = self.encode_prompt.cache_clear  # when LoRAs change the text encoders
         self._hints = lru_cache(_CACHED_HINTS)(self._encode_hint)
 
     def _encode_prompt(self, prompt: str, negative_prompt: str, clip_skip: int) -> tuple[TextStates, TextStates]:
@@ -110,7 +111,7 @@ class Pipeline:
             controls: for each network in turn, its control of each image.
             starts: the pictures to start from, one per image; none: from noise.
         """
-        scheduler = make_scheduler(cells[0].sampler, self.base.scheduler_config)
+        scheduler = make_scheduler(cells[0].sampler, self._schedule(cells[0]))
         scheduler.set_timesteps(cells[0].steps, device=self.device)
         guidance = torch.tensor([cell.guidance_scale for cell in cells], device=self.device, dtype=self.dtype)
         guided = bool((guidance != 1).any())
@@ -164,6 +165,19 @@ class Pipeline:
         with torch.inference_mode():
             return tensors.from_unit_tensor(self.base.codec.preview(latents))
 
+    def _schedule(self, cell: GenerationRequest) -> dict[str, Any]:
+        """Return the base's schedule, with the prediction type that the request names where it names one.
+
+        Raises:
+            InputError: if neither the base nor the request says what the U-Net predicts.
+        """
+        config = self.base.scheduler_config
+        if cell.prediction != "auto":
+            return config | {"prediction_type": cell.prediction}
+        if config.get("prediction_type") == UNDECIDED:
+            raise InputError("prediction_undecided", base=self.base.spec.label)
+        return config
+
     def _conditions(
         self, cells: Sequence[GenerationRequest], *, guided: bool
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor] | None]:
@@ -183,7 +197,7 @@ class Pipeline:
 def batch_key(cell: GenerationRequest) -> tuple[object, ...]:
     """Return what images of one batch must agree in."""
     networks = tuple((use.network, use.gains, use.prompt_half_only, bool(use.region_id)) for use in cell.controls)
-    start = (bool(cell.init_id), cell.change)
+    start = (bool(cell.init_id), cell.change, cell.prediction, cell.loras)
     return (cell.width, cell.height, cell.steps, cell.sampler, cell.guidance_scale == 1, start, networks)
 
 

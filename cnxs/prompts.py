@@ -4,8 +4,9 @@ Emphasis is written `(word:1.3)`, `(word)` for 1.1 and `[word]` for 1 / 1.1, nes
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -57,12 +58,21 @@ def parse_emphasis(prompt: str) -> list[tuple[str, float]]:
     return merged
 
 
-def tokenize(tokenizer: Any, prompt: str) -> tuple[list[int], list[float]]:
-    """Return the prompt's token ids, without start and end, and the weight of each."""
+def tokenize(
+    tokenizer: Any, prompt: str, runs: Mapping[int, Sequence[int]] = MappingProxyType({})
+) -> tuple[list[int], list[float]]:
+    """Return the prompt's token ids, without start and end, and the weight of each.
+
+    Args:
+        tokenizer: of the base.
+        prompt: with emphasis as it is written.
+        runs: ids that stand for several: words of textual inversion.
+    """
     ids: list[int] = []
     weights: list[float] = []
     for text, weight in parse_emphasis(prompt):
-        piece = tokenizer(text, add_special_tokens=False).input_ids
+        found = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        piece = [part for token in found for part in runs.get(token, (token,))]
         ids += piece
         weights += [weight] * len(piece)
     return ids, weights
@@ -89,6 +99,7 @@ class PromptEncoder:
 
     def __init__(self, tokenizers: Sequence[Any], text_encoders: Sequence[Any], *, chunk: int) -> None:
         self.tokenizers, self.text_encoders, self.chunk = tuple(tokenizers), tuple(text_encoders), chunk
+        self.runs: dict[int, range] = {}  # first token of a word of textual inversion: all of its tokens
 
     @torch.no_grad()
     def encode(self, prompt: str, negative_prompt: str, *, clip_skip: int = 0) -> tuple[TextStates, TextStates]:
@@ -99,7 +110,7 @@ class PromptEncoder:
             negative_prompt: likewise.
             clip_skip: last layers of the text encoders left out, 0 to 11.
         """
-        longest = max(count_tokens(self.tokenizers[0], text) for text in (prompt, negative_prompt))
+        longest = max(len(tokenize(self.tokenizers[0], text, self.runs)[0]) for text in (prompt, negative_prompt))
         chunks = num_chunks(longest, self.chunk)
         return self._states(prompt, chunks, clip_skip), self._states(negative_prompt, chunks, clip_skip)
 
@@ -115,7 +126,7 @@ class PromptEncoder:
         self, tokenizer: Any, encoder: Any, prompt: str, chunks: int, clip_skip: int
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return one encoder's states (1, chunks * (chunk + 2), width), and its pooled state where it has one."""
-        ids, weights = _padded(tokenizer, prompt, chunks, self.chunk)
+        ids, weights = self._padded(tokenizer, prompt, chunks)
         output = encoder(torch.tensor(ids, device=encoder.device), output_hidden_states=True)
         two_encoders = len(self.text_encoders) == 2
         # SDXL was trained on the layer before the last, without the final norm.
@@ -130,17 +141,16 @@ class PromptEncoder:
         pooled = getattr(output, "text_embeds", None)
         return states.reshape(1, -1, states.shape[-1]), None if pooled is None else pooled[:1]
 
-
-def _padded(tokenizer: Any, prompt: str, chunks: int, chunk: int) -> tuple[list[list[int]], list[list[float]]]:
-    """Cut a prompt into rows of start, `chunk` tokens, end and padding."""
-    ids, weights = tokenize(tokenizer, prompt)
-    rows, row_weights = [], []
-    for i in range(0, chunks * chunk, chunk):
-        part, part_weights = ids[i : i + chunk], weights[i : i + chunk]
-        padding = chunk - len(part)
-        rows.append([tokenizer.bos_token_id, *part, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * padding])
-        row_weights.append([1.0, *part_weights, 1.0, *[1.0] * padding])
-    return rows, row_weights
+    def _padded(self, tokenizer: Any, prompt: str, chunks: int) -> tuple[list[list[int]], list[list[float]]]:
+        """Cut a prompt into rows of start, `chunk` tokens, end and padding."""
+        ids, weights = tokenize(tokenizer, prompt, self.runs)
+        rows, row_weights = [], []
+        for i in range(0, chunks * self.chunk, self.chunk):
+            part, part_weights = ids[i : i + self.chunk], weights[i : i + self.chunk]
+            padding = [tokenizer.pad_token_id] * (self.chunk - len(part))
+            rows.append([tokenizer.bos_token_id, *part, tokenizer.eos_token_id, *padding])
+            row_weights.append([1.0, *part_weights, 1.0, *[1.0] * len(padding)])
+        return rows, row_weights
 
 
 def _final_norm(encoder: Any) -> torch.nn.Module:

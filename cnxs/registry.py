@@ -1,5 +1,7 @@
 """The models and control kinds that the studio knows: data only, no torch, no network."""
 
+from dataclasses import dataclass
+
 from cnxs.specs import BaseModelSpec, ControlKind, ControlNetworkSpec, ParamSpec
 
 _GB = 10**9
@@ -103,6 +105,126 @@ CONTROL_NETWORKS: dict[str, ControlNetworkSpec] = {
     )
 }
 
+DETECTORS_FOLDER = "detectors"  # below the models folder
+
+_ANNOTATORS = "lllyasviel/Annotators"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorSpec:
+    """Weights of a network that draws control maps. They lie in `folder` below the detectors' folder.
+
+    Attributes:
+        files: paths in the repository and in `folder`; all are needed.
+        licence: of the weights; where it and that of the data they learnt from differ, both.
+        commercial_use: whether the licences allow it without asking.
+    """
+
+    name: str
+    label: str
+    repository: str
+    files: tuple[str, ...]
+    folder: str = ""
+    licence: str
+    commercial_use: bool
+    download_bytes: int  # about
+
+
+DETECTORS: dict[str, DetectorSpec] = {
+    detector.name: detector
+    for detector in (
+        DetectorSpec(
+            name="hed",
+            label="HED",
+            repository=_ANNOTATORS,
+            files=("ControlNetHED.pth",),
+            licence="Apache-2.0",
+            commercial_use=True,
+            download_bytes=int(29.4 * _MB),
+        ),
+        DetectorSpec(
+            name="pidinet",
+            label="PiDiNet",
+            repository=_ANNOTATORS,
+            files=("table5_pidinet.pth",),
+            licence="research only",
+            commercial_use=False,
+            download_bytes=int(2.9 * _MB),
+        ),
+        DetectorSpec(
+            name="line-art-realistic",
+            label="Informative Drawings",
+            repository=_ANNOTATORS,
+            files=("sk_model.pth", "sk_model2.pth"),
+            licence="MIT",
+            commercial_use=True,
+            download_bytes=int(34.4 * _MB),
+        ),
+        DetectorSpec(
+            name="line-art-anime",
+            label="Anime2Sketch",
+            repository=_ANNOTATORS,
+            files=("netG.pth",),
+            licence="MIT",
+            commercial_use=True,
+            download_bytes=218 * _MB,
+        ),
+        DetectorSpec(
+            name="midas",
+            label="MiDaS 3.0 (DPT hybrid)",
+            repository="Intel/dpt-hybrid-midas",
+            files=("config.json", "pytorch_model.bin"),
+            folder="dpt-hybrid-midas",
+            licence="Apache-2.0",
+            commercial_use=True,
+            download_bytes=490 * _MB,
+        ),
+        DetectorSpec(
+            name="depth-anything",
+            label="Depth Anything V2 (small)",
+            repository="depth-anything/Depth-Anything-V2-Small-hf",
+            files=("config.json", "model.safetensors"),
+            folder="depth-anything-v2-small",
+            licence="Apache-2.0",
+            commercial_use=True,
+            download_bytes=99 * _MB,
+        ),
+        DetectorSpec(
+            name="normal-bae",
+            label="NormalBae",
+            repository=_ANNOTATORS,
+            files=("scannet.pt",),
+            licence="MIT, trained on ScanNet (research only)",
+            commercial_use=False,
+            download_bytes=291 * _MB,
+        ),
+        DetectorSpec(
+            name="openpose",
+            label="OpenPose (body)",
+            repository=_ANNOTATORS,
+            files=("body_pose_model.pth",),
+            licence="CMU OpenPose (non-commercial)",
+            commercial_use=False,
+            download_bytes=209 * _MB,
+        ),
+        DetectorSpec(
+            name="upernet",
+            label="UPerNet (ConvNeXt small, ADE20K)",
+            repository="openmmlab/upernet-convnext-small",
+            files=("config.json", "pytorch_model.bin"),
+            folder="upernet-convnext-small",
+            licence="MIT",
+            commercial_use=True,
+            download_bytes=328 * _MB,
+        ),
+    )
+}
+
+
+def _resolution(default: int) -> ParamSpec:
+    return ParamSpec(name="resolution", default=default, minimum=64, maximum=1024)
+
+
 CONTROL_KINDS: dict[str, ControlKind] = {
     kind.name: kind
     for kind in (
@@ -153,8 +275,68 @@ CONTROL_KINDS: dict[str, ControlKind] = {
             params=(ParamSpec(name="cells", default=8, minimum=2, maximum=64),),
         ),
         ControlKind(
+            name="soft_edge_hed",
+            conditions=("soft_edge", "canny"),
+            params=(_resolution(512),),
+            weights=("hed",),
+        ),
+        ControlKind(
+            name="soft_edge_pidinet",
+            conditions=("soft_edge", "canny"),
+            params=(_resolution(512),),
+            weights=("pidinet",),
+        ),
+        ControlKind(
+            name="line_art_realistic",
+            conditions=("line_art", "canny"),
+            params=(_resolution(512), ParamSpec(name="strokes", default="fine", choices=("fine", "coarse"))),
+            weights=("line-art-realistic",),
+        ),
+        ControlKind(
+            name="line_art_anime",
+            conditions=("line_art", "canny"),
+            params=(_resolution(512),),
+            weights=("line-art-anime",),
+        ),
+        ControlKind(name="depth_midas", conditions=("depth",), weights=("midas",)),
+        ControlKind(
+            name="depth_anything",
+            conditions=("depth",),
+            params=(_resolution(518),),
+            weights=("depth-anything",),
+        ),
+        ControlKind(
+            name="normal",
+            conditions=("normal",),
+            params=(_resolution(512),),
+            weights=("normal-bae",),
+        ),
+        ControlKind(
+            name="pose",
+            conditions=("pose",),
+            params=(_resolution(512),),
+            weights=("openpose",),
+        ),
+        ControlKind(
+            name="segmentation",
+            conditions=("segmentation",),
+            params=(_resolution(512),),
+            weights=("upernet",),
+        ),
+        ControlKind(
             name="as_is",
-            conditions=("canny", "scribble", "depth", "soft_edge", "line_art", "blur", "colour"),
+            conditions=(
+                "canny",
+                "scribble",
+                "depth",
+                "soft_edge",
+                "line_art",
+                "blur",
+                "colour",
+                "normal",
+                "pose",
+                "segmentation",
+            ),
             params=(ParamSpec(name="polarity", default="auto", choices=("auto", "keep", "invert")),),
         ),
     )

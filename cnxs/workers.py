@@ -13,22 +13,21 @@ from typing import Protocol
 
 from cnxs.errors import InputError, UnavailableError, UserError
 from cnxs.job import Clock, Job
-from cnxs.request import (
+from cnxs.protocol import (
     LAST_EVENTS,
     BaseInfo,
     Cancelled,
     Event,
     Failed,
     Finished,
-    GenerationRequest,
     JobInfo,
     Loading,
     Models,
     Progress,
     Queued,
     Result,
-    validate,
 )
+from cnxs.request import GenerationRequest, validate
 from cnxs.store import ImageStore
 
 logger = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ class Engine(Protocol):
         ...
 
     def generate(
-        self, cells: Sequence[GenerationRequest], images: ImageStore, cancelled: Callable[[], bool]
+        self, cells: Sequence[GenerationRequest], store: ImageStore, cancelled: Callable[[], bool]
     ) -> Iterator[Event]:
         """Yield Loading, Progress, Preview and Result events without job id and number.
 

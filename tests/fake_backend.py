@@ -12,8 +12,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from cnxs import images
 from cnxs.errors import InputError, UserError
-from cnxs.registry import CONTROL_KINDS
-from cnxs.request import (
+from cnxs.protocol import (
     LAST_EVENTS,
     BaseInfo,
     Cancelled,
@@ -21,18 +20,17 @@ from cnxs.request import (
     Event,
     Failed,
     Finished,
-    GenerationRequest,
     JobInfo,
     Loading,
     Models,
     NetworkInfo,
-    Placement,
     Preview,
     Progress,
     Queued,
     Result,
-    validate,
 )
+from cnxs.registry import CONTROL_KINDS
+from cnxs.request import GenerationRequest, Placement, validate
 
 BASES = (
     BaseInfo(
@@ -92,7 +90,7 @@ class _Job:
 
 
 class FakeBackend:
-    """Meets `cnxs.request.Backend`.
+    """Meets `cnxs.protocol.Backend`.
 
     Args:
         step_seconds: how long one step takes. A job waits on `gate` before each step where one is given.
@@ -116,7 +114,7 @@ class FakeBackend:
             networks=() if self.starting else NETWORKS,
             kinds=tuple(CONTROL_KINDS.values()),
             device="" if self.starting else "a test bench",
-            notes=(("starting", {}),) if self.starting else (),
+            notes=(("note.starting", {}),) if self.starting else (),
         )
 
     def put_image(self, data: bytes) -> str:
@@ -136,6 +134,7 @@ class FakeBackend:
         width: int,
         height: int,
         placement: Placement,
+        network: str = "",
     ) -> ControlMap:
         placed = ImageOps.fit(self.get_image(source_id), (width, height))
         gray = placed.convert("L")

@@ -11,21 +11,9 @@ from PIL import Image
 
 from cnxs.errors import InputError
 from cnxs.jobs import Studio
+from cnxs.protocol import BaseInfo, Event, Loading, Models, NetworkInfo, Preview, Progress, Queued, Result
 from cnxs.registry import CONTROL_KINDS
-from cnxs.request import (
-    Axis,
-    BaseInfo,
-    Event,
-    GenerationRequest,
-    Loading,
-    Models,
-    NetworkInfo,
-    Preview,
-    Progress,
-    Queued,
-    Result,
-    defaults,
-)
+from cnxs.request import Axis, GenerationRequest, defaults
 from cnxs.store import ImageStore
 from cnxs.weights import Library
 
@@ -129,7 +117,7 @@ class FakeEngine:
         return len(prompt.split()), 75
 
     def generate(
-        self, cells: Sequence[GenerationRequest], images: ImageStore, cancelled: Callable[[], bool]
+        self, cells: Sequence[GenerationRequest], store: ImageStore, cancelled: Callable[[], bool]
     ) -> Iterator[Event]:
         """Yield a preview every second step."""
         self.thread_names.add(threading.get_ident())
@@ -137,7 +125,7 @@ class FakeEngine:
             yield Loading(model=cells[0].base)
             self._has_loaded = True
         for index, cell in enumerate(cells):
-            finished = picture(cell, images)
+            finished = picture(cell, store)
             for step in range(1, cell.steps + 1):
                 if cancelled():
                     return

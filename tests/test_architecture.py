@@ -15,7 +15,7 @@ SOURCES = sorted([*ROOT.glob("app.py"), *(ROOT / "cnxs").rglob("*.py")])
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in SOURCES}
 
 # What every part may read: the vocabulary of the program.
-_WORDS = {"errors", "specs", "registry", "request", "text"}
+_WORDS = {"errors", "specs", "registry", "request", "protocol", "text"}
 _NETWORK = {"layers", "blocks", "hint", "model", "checkpoints"}
 _SAMPLING = {"tensors", "codec", "bases", "prompts", "samplers", "pipeline"}
 _MACHINE = {"hardware", "weights"}
@@ -27,7 +27,8 @@ ARROWS: dict[str, set[str]] = {
     "errors": {"text"},
     "specs": {"errors"},
     "registry": {"errors", "specs"},
-    "request": {"errors", "specs"},
+    "request": {"errors"},
+    "protocol": {"errors", "specs", "request"},
     "parameters": {"errors", "specs", "registry", "request"},
     "images": {"errors", "specs", "request"},
     "tensors": set(),
@@ -48,23 +49,23 @@ ARROWS: dict[str, set[str]] = {
     "pnginfo": {"errors", "specs", "registry", "request", "parameters"},
     "history_index": {"errors", "request", "pnginfo"},
     "history": {"errors", "request", "images", "store", "pnginfo", "history_index"},
-    "weights": {"errors", "specs", "registry", "request", "text", "checkpoints", "recognise"},
+    "weights": _WORDS | {"checkpoints", "recognise"},
     "backend": _WORDS | _NETWORK | _SAMPLING | _MACHINE | {"images", "store", "controls", "metrics", "miniature"},
-    "job": {"request"},
-    "workers": {"errors", "request", "store", "job"},
+    "job": {"request", "protocol"},
+    "workers": {"errors", "request", "protocol", "store", "job"},
     "jobs": _WORDS | {"images", "store", "controls", "pnginfo", "history", "job", "workers"},
     "miniature": _WORDS | {"images", "tensors", "codec", "samplers"},
     "training": _WORDS | _NETWORK | (_SAMPLING - {"pipeline"}) | {"images", "controls", "miniature"},
     "evaluation": _WORDS | _NETWORK | _SAMPLING | {"images", "controls", "metrics", "miniature"},
     "doctor": _WORDS | _MACHINE,
     "generate": _WORDS | {"images", "store", "pnginfo", "parameters", "history", "jobs", "backend"},
-    "benchmark": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "jobs", "backend", "miniature"},
+    "benchmark": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "weights", "backend"},
     "ui": _WORDS | {"images"},
     "app": _WORDS | _MACHINE | {"ui", "jobs", "workers", "backend", "history", "store"},
 }
 
 # Parts that hold to the standard library and to each other.
-STANDARD_LIBRARY_ONLY = {"text", "hardware", "errors", "specs", "registry", "request", "parameters"}
+STANDARD_LIBRARY_ONLY = {"text", "hardware", "errors", "specs", "registry", "request", "protocol", "parameters"}
 # Libraries that take seconds to load, and the parts that never touch them.
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "controlnet_aux"}
 WITHOUT_HEAVY = {"ui", "images", "weights", "store", "pnginfo", "history", "history_index", "job", "workers", "jobs"}

@@ -13,17 +13,8 @@ from cnxs import backend
 from cnxs.backend import Engine, choose_device, choose_dtype
 from cnxs.checkpoints import native
 from cnxs.errors import CheckpointError, InputError, UnavailableError
-from cnxs.request import (
-    Axis,
-    ControlUse,
-    Event,
-    GenerationRequest,
-    Loading,
-    Preview,
-    Progress,
-    Result,
-    Sampler,
-)
+from cnxs.protocol import Event, Loading, Preview, Progress, Result
+from cnxs.request import Axis, ControlUse, GenerationRequest, Sampler
 from cnxs.store import ImageStore
 from cnxs.weights import Library
 

@@ -8,18 +8,8 @@ import pytest
 from cnxs import pnginfo
 from cnxs.errors import InputError, UnavailableError
 from cnxs.history import History
-from cnxs.request import (
-    Axis,
-    Cancelled,
-    ControlUse,
-    Failed,
-    Finished,
-    Loading,
-    Preview,
-    Progress,
-    Queued,
-    Result,
-)
+from cnxs.protocol import Cancelled, Failed, Finished, Loading, Preview, Progress, Queued, Result
+from cnxs.request import Axis, ControlUse
 from cnxs.store import ImageStore
 from tests.fake_engine import PATIENCE, REQUEST, STRIP, Gate, Make, picture, positions, read_until, studios, types_of
 

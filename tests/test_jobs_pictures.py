@@ -10,13 +10,8 @@ from cnxs import images, pnginfo
 from cnxs.errors import InputError
 from cnxs.history import History
 from cnxs.job import Clock, Job
-from cnxs.request import (
-    Axis,
-    ControlUse,
-    Finished,
-    Progress,
-    Result,
-)
+from cnxs.protocol import Finished, Progress, Result
+from cnxs.request import Axis, ControlUse
 from cnxs.weights import Library
 from tests.fake_engine import (
     REQUEST,

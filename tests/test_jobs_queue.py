@@ -12,14 +12,8 @@ from PIL import Image
 from cnxs.errors import InputError, UnavailableError
 from cnxs.history import History
 from cnxs.jobs import Limits, Studio
-from cnxs.request import (
-    Cancelled,
-    ControlUse,
-    Failed,
-    Finished,
-    Progress,
-    Result,
-)
+from cnxs.protocol import Cancelled, Failed, Finished, Progress, Result
+from cnxs.request import ControlUse
 from cnxs.store import ImageStore
 from cnxs.weights import Library
 from tests.fake_engine import (

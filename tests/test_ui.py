@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import logging
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -12,19 +11,17 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
-from gradio.i18n import I18nData
 from PIL import Image
 
-from cnxs import images, text
+from cnxs import images
 from cnxs.errors import InputError
 from cnxs.request import Axis, ControlUse, GenerationRequest
-from cnxs.ui import examples, form, view, words
-from cnxs.ui.edge import edge
-from cnxs.ui.files import MAX_FILES, PictureFiles
+from cnxs.ui import examples, form, view
+from cnxs.ui.files import PictureFiles
 from cnxs.ui.handlers import Handlers
 from cnxs.ui.inputs import default_kind, prompt_column, source_column
 from cnxs.ui.outputs import result_column
-from cnxs.ui.page import _states, build_ui, launch_options
+from cnxs.ui.page import _states
 from tests.fake_backend import FakeBackend
 
 
@@ -220,32 +217,32 @@ def test_each_source_has_its_own_kind() -> None:
 
 
 def test_a_new_picture_decides_the_size_once(session: Session) -> None:
-    changes = session.apply(session.handlers.preview(session.values, ENGLISH))
+    changes = session.apply(session.handlers.sources.preview(session.values, ENGLISH))
     assert (changes["width"], changes["height"]) == (320, 208)  # 96 x 64 at the area of 256 x 256, in steps of 16
     session.set(width=256, height=256)
-    changes = session.apply(session.handlers.preview(session.values, ENGLISH))
+    changes = session.apply(session.handlers.sources.preview(session.values, ENGLISH))
     assert "width" not in changes
     assert opened(changes["control_map"]["value"]).size == (256, 256)
 
 
 def test_the_shown_map_is_the_map_that_is_used(session: Session) -> None:
-    shown = session.apply(session.handlers.preview(session.values, ENGLISH))["control_map"]["value"]
+    shown = session.apply(session.handlers.sources.preview(session.values, ENGLISH))["control_map"]["value"]
     used = session.backend.get_image(submitted(session).controls[0].map_id)
     np.testing.assert_array_equal(np.asarray(opened(shown)), np.asarray(used))
 
 
 def test_a_file_that_is_no_picture_is_told_beside_the_map(session: Session) -> None:
     session.set(photo=session.handlers.files.put(b"no picture"))
-    changes = session.apply(session.handlers.preview(session.values, ENGLISH))
+    changes = session.apply(session.handlers.sources.preview(session.values, ENGLISH))
     assert len(changes["map_note"]) > 40
     assert changes["control_map"]["visible"] is False
 
 
 def test_the_cost_of_a_comparison_is_told_once_an_image_was_measured(session: Session) -> None:
     session.set(strengths="0.5 1", width=256, height=256, steps=20)
-    assert "3 images" in session.handlers.cost(session.values, ENGLISH)
+    assert "3 images" in session.handlers.menus.cost(session.values, ENGLISH)
     session.set(pace={"miniature": 1.0 / (256 * 256 * 20)})
-    assert "3 images, about 3 s" in session.handlers.cost(session.values, ENGLISH)
+    assert "3 images, about 3 s" in session.handlers.menus.cost(session.values, ENGLISH)
 
 
 # --- following a job ---------------------------------------------------------------------------------------------
@@ -354,56 +351,9 @@ def test_a_damaged_memory_of_the_browser_is_no_problem(session: Session, arrival
     assert session.apply(session.handlers.arrive(None, arrival, GERMAN))["prompt"] == ""
 
 
-# --- the edge, the words, the files ------------------------------------------------------------------------------
-
-
-def test_a_user_error_is_shown_as_its_sentence_in_the_language_of_the_browser() -> None:
-    def handler(request: gr.Request) -> None:
-        raise InputError("strengths_empty")
-
-    with pytest.raises(gr.Error) as caught:
-        edge(handler)(GERMAN)
-    assert unescape(caught.value.message) == text.get("error.strengths_empty", "de")
-
-
-def test_any_other_error_is_logged_and_told_plainly(caplog: pytest.LogCaptureFixture) -> None:
-    def handler(request: gr.Request) -> Iterator[int]:
-        yield 1
-        raise RuntimeError("secret path /home/someone")
-
-    with caplog.at_level(logging.ERROR), pytest.raises(gr.Error) as caught:
-        list(edge(handler)(ENGLISH))
-    assert "secret" not in caught.value.message
-    assert "secret" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"), [("de-AT,de;q=0.9,en;q=0.5", "de"), ("fr,en;q=0.7", "en"), ("", "en"), ("fr", "en")]
-)
-def test_the_language_is_the_first_that_is_spoken_here(header: str, expected: str) -> None:
-    assert words.language(gr.Request(headers={"accept-language": header})) == expected
-
-
-def test_every_label_of_the_page_has_its_words() -> None:
-    keys = set()
-    for block in build_ui(FakeBackend()).blocks.values():
-        keys |= {value.key for value in vars(block).values() if isinstance(value, I18nData)}
-    assert len(keys) > 20
-    assert keys <= set(launch_options()["i18n"].translations_dict["de"])
-
-
-def test_a_picture_is_written_once_and_the_oldest_go() -> None:
-    files = PictureFiles()
-    first = files.put(b"0")
-    assert files.put(b"0") == first
-    for number in range(1, MAX_FILES + 1):
-        files.put(str(number).encode())
-    assert not Path(first).exists()
-
-
 def test_every_example_is_laid_out_with_its_kind(session: Session) -> None:
     assert len(examples.read()) >= 4
     for number, example in enumerate(examples.read()):
-        changes = session.apply(session.handlers.example("miniature", gr.EventData(None, {"cell": number})))
+        changes = session.apply(session.handlers.menus.example("miniature", gr.EventData(None, {"cell": number})))
         assert (changes["kind"], changes["prompt"]) == (example.kind, example.prompt)
         assert images.load(example.png).size == opened(changes["photo"]).size

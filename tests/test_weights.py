@@ -22,6 +22,7 @@ from cnxs.weights import MINIATURE_FOLDER, Library, __main__, hub, scan
 ROOT = Path(__file__).resolve().parent.parent
 CONTROL_KEYS = {
     "input_hint_block.0.weight": (16, 3, 3, 3),
+    "enc_zero_convs_in.0.0.weight": (320, 320, 1, 1),
     "control_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (4, 1024),
 }
 UNET = "model.diffusion_model.input_blocks."
@@ -218,7 +219,7 @@ def test_a_control_of_the_same_name_as_a_bundled_one_is_listed_beside_it(tmp_pat
 def test_adapters_of_diffusers_are_folders(tmp_path: Path) -> None:
     keys = {
         "controlnet_cond_embedding.conv_in.weight": (1,),
-        "up_connections.0.x": (1,),
+        "up_connections.0.ctrl_to_base.0.bias": (1,),
         "a.attn2.to_k.weight": (4, 2048),
     }
     for name, sort in (("sdxl-depth-48m-diffusers", "ControlNetXSAdapter"), ("old", "ControlNetXSModel")):

@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from safetensors.numpy import save
 
 from cnxs.errors import CheckpointError, InputError, UnavailableError
-from cnxs.request import DownloadInfo
+from cnxs.protocol import DownloadInfo
 from cnxs.weights import Downloads, Library, hub
 from tests.hub_stand_in import Hub, serve
 
@@ -33,7 +33,7 @@ def control_file(width: int = 2048) -> bytes:
     values = np.random.default_rng(0)
     return save(
         {
-            "input_hint_block.0.weight": values.random((100, 500), dtype=np.float32),
+            "enc_zero_convs_in.0.0.weight": values.random((100, 500), dtype=np.float32),
             "control_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": values.random(
                 (25, width), dtype=np.float32
             ),

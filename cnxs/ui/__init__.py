@@ -1,1 +1,1 @@
-"""The page of the studio. Knows the backend only as `cnxs.request.Backend`."""
+"""The page of the studio. Knows the backend only as `cnxs.protocol.Backend`."""

@@ -50,7 +50,7 @@ def _told(args: tuple[Any, ...]) -> Iterator[None]:
         raise
     except Exception:
         logger.exception("a handler of the page failed")
-        raise toast(text.get("error.unexpected", language), language=language) from None
+        raise toast(text.get("page.unexpected", language), language=language) from None
 
 
 def toast(sentence: str, *, language: str) -> gr.Error:

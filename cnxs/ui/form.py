@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnxs.errors import InputError
-from cnxs.request import MAX_CONTROL_SCALE, Axis, BaseInfo, ControlUse, GenerationRequest, Models, NetworkInfo
+from cnxs.protocol import BaseInfo, Models, NetworkInfo
+from cnxs.request import MAX_CONTROL_SCALE, Axis, ControlUse, GenerationRequest
 from cnxs.specs import ControlKind
 
 # Fields of a request that a component of the same name feeds, and how its value is read.
@@ -23,6 +24,7 @@ REQUEST_FIELDS: dict[str, type] = {
     "guidance_scale": float,
     "sampler": str,
     "clip_skip": int,
+    "prediction": str,
 }
 CONTROL_FIELDS: dict[str, type] = {"network": str, "kind": str, "control_scale": float, "start": float, "end": float}
 
@@ -56,7 +58,7 @@ def base_info(models: Models, name: str) -> BaseInfo:
 
 def is_starting(models: Models) -> bool:
     """Say whether models are still being loaded, so that what can be chosen is not all known yet."""
-    return any(key == "starting" for key, _ in models.notes)
+    return any(key == "note.starting" for key, _ in models.notes)
 
 
 def kind_choices(models: Models, base: str) -> tuple[KindChoice, ...]:

@@ -1,221 +1,33 @@
 """What happens when something on the page is used: values in by name, updates out by component."""
 
-import functools
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
-from cnxs import images, text
-from cnxs.errors import InputError, UserError
-from cnxs.request import Axis, Backend, BaseInfo, ControlUse, GenerationRequest, Models, Progress, Result
-from cnxs.ui import examples, form, view, words
-from cnxs.ui.canvas import SketchCanvas
+from cnxs.errors import InputError
+from cnxs.protocol import Backend, Progress, Result
+from cnxs.request import Axis, ControlUse, GenerationRequest
+from cnxs.ui import form, view, words
+from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.files import PictureFiles
-from cnxs.ui.inputs import SOURCES, Fields, default_kind
+from cnxs.ui.inputs import SOURCES, Fields
+from cnxs.ui.menus import Menus
+from cnxs.ui.sources import Sources
 
 START_POLL_SECONDS = 0.3
 
-Updates = dict[Any, Any]
-Values = Mapping[str, Any]
 
-
-class Handlers:
-    """The page's behaviour. Holds no state of a session: that is in `gr.State`, and all work is in the backend."""
+class Handlers(Binding):
+    """The page's behaviour. All work is in the backend; a handler asks for it, or reads what came of it."""
 
     def __init__(self, backend: Backend, fields: Fields, files: PictureFiles) -> None:
-        self.backend = backend
-        self.fields = fields
-        self.files = files
-        self.digest_of = functools.lru_cache(maxsize=256)(self._digest_of)
-
-    def named(self, data: Mapping[Any, Any]) -> dict[str, Any]:
-        """Return the values by the names of their components."""
-        return {name: data[component] for name, component in self.fields.items() if component in data}
-
-    def updates(self, **changes: Any) -> Updates:
-        """Return changes by component."""
-        return {self.fields[name]: change for name, change in changes.items()}
-
-    def _digest_of(self, path: str) -> str:
-        return self.backend.put_image(Path(path).read_bytes())
-
-    # --- the source and its map ---------------------------------------------------------------------------------
-
-    def source_id(self, values: Values) -> str | None:
-        """Return the digest of the picture on the chosen tab, None where there is none.
-
-        Raises:
-            InputError: if it cannot be read.
-        """
-        source = values["source"]
-        if source == "sketch":
-            data = SketchCanvas.decode(values["sketch"])
-            return self.backend.put_image(data) if data else None
-        return self.digest_of(values[source]) if values[source] else None
-
-    def choose_source(self, source: str) -> Callable[..., Updates]:
-        """Return the handler of one source tab."""
-
-        def chosen(base: str, before: str) -> Updates:
-            if before == source:  # the program opened the tab, and chose the kind with it
-                return self.updates(source=source)
-            kinds = [choice.kind.name for choice in form.kind_choices(self.backend.models(), base)]
-            return self.updates(source=source, kind=default_kind(source, kinds))
-
-        return chosen
-
-    def preview(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
-        """Show the placed source and its map; a new picture's shape decides the size first."""
-        language, values = words.language(request), self.named(data)
-        try:
-            source_id = self.source_id(values)
-            if source_id is None:
-                return self._no_map(text.get("page.map_waiting", language))
-            if values["kind"] is None:
-                return self._no_map(self._why_no_kind(values, language))
-            changes = self._fitted(values, source_id)
-            drawn = self._draw(values | {name: changes[name] for name in ("width", "height") if name in changes})
-        except UserError as error:
-            return self._no_map(error.sentence(language))
-        note = " ".join(text.get(key, language, **dict(fields)) for key, fields in drawn.notes)
-        return self.updates(
-            placed=gr.update(value=self.files.put_image(drawn.placed), visible=True),
-            control_map=gr.update(value=self.files.put_image(drawn.map), visible=True),
-            copy_map=gr.update(visible=True),
-            map_note=view.note_html(note or self._near_note(values, language)),
-            **changes,
-        )
-
-    def _no_map(self, sentence: str) -> Updates:
-        hidden = gr.update(value=None, visible=False)
-        return self.updates(
-            placed=hidden, control_map=hidden, copy_map=gr.update(visible=False), map_note=view.note_html(sentence)
-        )
-
-    def _why_no_kind(self, values: Values, language: str) -> str:
-        models = self.backend.models()
-        if form.is_starting(models):
-            return text.get("note.starting", language)
-        label = form.base_info(models, values["base"]).label
-        return text.get("error.no_network", language, base=label)
-
-    def _fitted(self, values: Values, source_id: str) -> dict[str, Any]:
-        base = form.base_info(self.backend.models(), values["base"])
-        shape = self.backend.get_image(source_id).size
-        fitted = (base.name, *shape)
-        if values["fitted"] == fitted:
-            return {}
-        width, height = images.default_size(shape, native_size=base.native_size, multiple=base.size_multiple)
-        return {"fitted": fitted, "width": width, "height": height}
-
-    def _draw(self, values: Values) -> Any:
-        source_id = self.source_id(values)
-        if source_id is None:
-            raise InputError("empty_sketch" if values["source"] == "sketch" else "no_source")
-        return self.backend.control_map(
-            source_id,
-            kind=values["kind"],
-            params=form.kind_params(self.backend.models(), values["kind"], values),
-            **form.read(values, {"width": int, "height": int, "placement": str}),
-        )
-
-    def _near_note(self, values: Values, language: str) -> str:
-        choice = self._choice(self.backend.models(), values)
-        return text.get("page.near_note", language, network=choice.networks[0].label) if choice.near else ""
-
-    def _choice(self, models: Models, values: Values) -> form.KindChoice:
-        for choice in form.kind_choices(models, values["base"]):
-            if choice.kind.name == values["kind"]:
-                return choice
-        raise InputError("no_network", base=form.base_info(models, values["base"]).label)
-
-    # --- menus ---------------------------------------------------------------------------------------------------
-
-    def use_base(self, base: str, source: str, request: gr.Request) -> Updates:
-        """Offer the kinds that the base can follow, and set its own defaults."""
-        models = self.backend.models()
-        info = form.base_info(models, base)
-        multiple = gr.update(step=info.size_multiple)
-        return self._menus(models, base, source, words.language(request)) | self.updates(
-            steps=info.default_steps, guidance_scale=info.default_guidance_scale, width=multiple, height=multiple
-        )
-
-    def use_kind(self, base: str, kind: str | None) -> Updates:
-        """Show the kind's own sliders and the networks that it can drive."""
-        return self._kind(self.backend.models(), base, kind)
-
-    def wake(self, base: str, source: str, kind: str | None, request: gr.Request) -> Updates:
-        """Look again what can be chosen until the models have started."""
-        models, language = self.backend.models(), words.language(request)
-        if form.is_starting(models):
-            return self.updates(device=self._device_html(models, language))
-        changes = self._menus(models, base, source, language, kind=kind)
-        return changes | self.updates(waking=gr.Timer(active=False), device=self._device_html(models, language))
-
-    def _menus(self, models: Models, base: str, source: str, language: str, *, kind: str | None = None) -> Updates:
-        choices = form.kind_choices(models, base)
-        names = [choice.kind.name for choice in choices]
-        labels = [
-            text.get("page.kind_near", language, kind=title) if choice.near else title
-            for choice in choices
-            for title in [text.get(f"kind.{choice.kind.name}", language)]
-        ]
-        chosen = kind if kind in names else default_kind(source, names)
-        bases = [(self._base_label(info, language), info.name) for info in models.bases]
-        return self._kind(models, base, chosen) | self.updates(
-            kind=gr.update(choices=list(zip(labels, names, strict=True)), value=chosen),
-            base=gr.update(choices=bases, value=base),
-        )
-
-    def _base_label(self, info: BaseInfo, language: str) -> str:
-        return info.label if info.state == "here" else text.get("page.base_away", language, base=info.label)
-
-    def _kind(self, models: Models, base: str, kind: str | None) -> Updates:
-        choices = {choice.kind.name: choice for choice in form.kind_choices(models, base)}
-        networks = [(n.label, n.name) for n in choices[kind].networks] if kind in choices else []
-        groups = {f"group.{known.name}": gr.update(visible=known.name == kind) for known in models.kinds}
-        has_sliders = any(known.name == kind and known.params for known in models.kinds)
-        return self.updates(
-            network=gr.update(choices=networks, value=networks[0][1] if networks else ""),
-            kind_settings=gr.update(visible=has_sliders),
-            **groups,
-        )
-
-    def _device_html(self, models: Models, language: str) -> str:
-        notes = [text.get(key, language, **dict(fields)) for key, fields in models.notes]
-        if models.device:
-            notes.insert(0, text.get("page.device", language, device=models.device))
-        return view.note_html(" · ".join(notes))
-
-    def count_tokens(self, base: str, prompt: str, request: gr.Request) -> str:
-        """Say how long the prompt is for the model that reads it."""
-        if not prompt.strip():
-            return ""
-        try:
-            used, chunk = self.backend.count_tokens(base, prompt)
-        except UserError:  # the model that reads prompts is not loaded yet: there is nothing to say
-            return ""
-        key, parts = ("page.tokens", 1) if used <= chunk else ("page.tokens_long", -(-used // chunk))
-        return view.note_html(text.get(key, words.language(request), used=used, chunk=chunk, parts=parts))
-
-    def cost(self, data: Mapping[Any, Any], request: gr.Request) -> str:
-        """Say how many images a comparison makes and, once an image was measured, how long it takes."""
-        language, values = words.language(request), self.named(data)
-        try:
-            count = len(form.strengths(values["strengths"]))
-            sizes = form.read(values, {"width": int, "height": int, "steps": int})
-        except UserError as error:
-            return view.note_html(error.sentence(language))
-        pace = (values["pace"] or {}).get(values["base"])
-        if pace is None:
-            return view.note_html(text.get("page.cost_unknown", language, images=count))
-        time = view.duration(pace * sizes["width"] * sizes["height"] * sizes["steps"] * count, language)
-        return view.note_html(text.get("page.cost", language, images=count, time=time))
+        super().__init__(backend, fields, files)
+        self.sources = Sources(self)
+        self.menus = Menus(self)
 
     # --- work ----------------------------------------------------------------------------------------------------
 
@@ -224,14 +36,14 @@ class Handlers:
         yield from self._until_started(request)
         values = self._with_seed(self.named(data))
         seed, count = form.read(values, {"seed": int, "count": int}).values()
-        yield self._submit(values, self._control(values), form.seed_axis(seed, count))
+        yield self._submit(values, self.sources.control(values), form.seed_axis(seed, count))
 
     def compare(self, data: Mapping[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Submit one image per strength, from one seed, "no control" first."""
         yield from self._until_started(request)
         values = self._with_seed(self.named(data))
         axis = Axis(name="control_scale", values=form.strengths(values["strengths"]))
-        yield self._submit(values, self._control(values, needed=True), (axis,))
+        yield self._submit(values, self.sources.control(values, needed=True), (axis,))
 
     def _until_started(self, request: gr.Request) -> Iterator[Updates]:
         # Which control network to ask for is only known once the models have started, so the click waits for that.
@@ -241,21 +53,6 @@ class Handlers:
 
     def _with_seed(self, values: dict[str, Any]) -> dict[str, Any]:
         return values | {"seed": form.draw_seed()} if values["random_seed"] else values
-
-    def _control(self, values: Values, *, needed: bool = False) -> ControlUse | None:
-        if not needed and not values["control_scale"] and self.source_id(values) is None:
-            return None  # words alone
-        choice = self._choice(self.backend.models(), values)
-        drawn = self._draw(values)
-        # The menu of networks follows the kind a moment later: a click in between must not pair them wrongly.
-        names = [network.name for network in choice.networks]
-        network = values["network"] if values["network"] in names else names[0]
-        return form.build_control(
-            {**values, "network": network},
-            map_id=drawn.map_id,
-            source_id=self.source_id(values) or "",
-            params=form.kind_params(self.backend.models(), values["kind"], values),
-        )
 
     def _submit(self, values: Values, control: ControlUse | None, axes: Sequence[Axis]) -> Updates:
         request = form.build_request(values, control=control, axes=axes)
@@ -370,18 +167,6 @@ class Handlers:
         assert shown is not None
         return self.updates(photo=self._picture(shown), source="photo", source_tabs=gr.update(selected="photo"))
 
-    def example(self, base: str, event: gr.EventData) -> Updates:
-        """Lay out an example: its picture, its kind and its words."""
-        chosen = examples.read()[int(event.cell)]
-        kinds = [choice.kind.name for choice in form.kind_choices(self.backend.models(), base)]
-        return self.updates(
-            photo=self.files.put(chosen.png),
-            source="photo",
-            source_tabs=gr.update(selected="photo"),
-            kind=chosen.kind if chosen.kind in kinds else default_kind("photo", kinds),
-            prompt=chosen.prompt,
-        )
-
     # --- coming back ---------------------------------------------------------------------------------------------
 
     def arrive(self, owner: str | None, arrival: str, request: gr.Request) -> Updates:
@@ -390,12 +175,12 @@ class Handlers:
         owner = owner if isinstance(owner, str) and owner else new_owner()
         source = next((name for name in SOURCES if name == kept.get("source")), "photo")
         models = self.backend.models()
-        changes = self._menus(models, models.bases[0].name, source, language) | self.updates(
+        changes = self.menus.refreshed(models, models.bases[0].name, source, language) | self.updates(
             owner=owner,
             source=source,
             source_tabs=gr.update(selected=source),
             status=view.waiting_html("page.status_idle", language),
-            device=self._device_html(models, language),
+            device=self.menus.device_html(models, language),
             waking=gr.Timer(active=form.is_starting(models)),
             prompt=str(kept.get("prompt") or ""),
             negative_prompt=str(kept.get("negative_prompt") or ""),

@@ -5,16 +5,8 @@ from typing import Any, get_args
 import gradio as gr
 from gradio.components import Component
 
-from cnxs.request import (
-    MAX_CONTROL_SCALE,
-    MAX_GUIDANCE_SCALE,
-    MAX_SEED,
-    MAX_STEPS,
-    BaseInfo,
-    Models,
-    Sampler,
-    defaults,
-)
+from cnxs.protocol import BaseInfo, Models
+from cnxs.request import MAX_CONTROL_SCALE, MAX_GUIDANCE_SCALE, MAX_SEED, MAX_STEPS, Prediction, Sampler, defaults
 from cnxs.specs import ControlKind, ParamSpec
 from cnxs.ui import examples
 from cnxs.ui.canvas import SketchCanvas
@@ -172,7 +164,7 @@ def _advanced(fields: Fields, models: Models) -> None:
         fields["steps"] = _slider("steps", 1, MAX_STEPS, base.default_steps, 1)
         fields["guidance_scale"] = _slider("guidance_scale", 1, MAX_GUIDANCE_SCALE, base.default_guidance_scale, 0.5)
     fields["sampler"] = gr.Dropdown(
-        list(get_args(Sampler)),
+        [sampler for sampler in get_args(Sampler) if sampler != "lcm"],  # which needs a few-step model
         value=start.sampler,
         label=label("page.sampler"),
         info=label("hint.sampler"),
@@ -183,6 +175,13 @@ def _advanced(fields: Fields, models: Models) -> None:
         fields["end"] = _slider("end", 0, 1, 1.0, 0.05)
     _size(fields, base)
     fields["clip_skip"] = _slider("clip_skip", 0, 11, 0, 1)
+    fields["prediction"] = gr.Dropdown(
+        [(label(f"page.prediction_{name}"), name) for name in get_args(Prediction)],
+        value=start.prediction,
+        label=label("page.prediction"),
+        info=label("hint.prediction"),
+        elem_id="prediction",
+    )
 
 
 def _size(fields: Fields, base: BaseInfo) -> None:

@@ -41,12 +41,7 @@ def result_column(fields: Fields) -> None:
             )
     fields["facts"] = gr.HTML("", elem_id="facts", apply_default_css=False)
     with gr.Row(visible=False, elem_id="result-actions", elem_classes="keep-row actions") as fields["actions"]:
-        fields["download"] = gr.DownloadButton(
-            label("page.download"),
-            size="sm",
-            elem_id="download",
-            min_width=100,
-        )
+        fields["download"] = gr.DownloadButton(label("page.download"), size="sm", elem_id="download", min_width=100)
         for name in ("as_source", "reuse_seed", "new_seed"):
             fields[name] = gr.Button(label(f"page.{name}"), size="sm", elem_id=name.replace("_", "-"), min_width=100)
     fields["strip"] = Strip(elem_id="strip")

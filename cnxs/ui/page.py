@@ -6,7 +6,7 @@ import gradio as gr
 from gradio.components import Component
 
 from cnxs import text
-from cnxs.request import Backend
+from cnxs.protocol import Backend
 from cnxs.ui import words
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
@@ -44,7 +44,8 @@ def build_ui(backend: Backend) -> gr.Blocks:
             label("page.keys"), html_template='<p class="keys">${value}</p>', apply_default_css=False, elem_id="keys"
         )
         handlers = Handlers(backend, fields, PictureFiles())
-        _wire_source(handlers, fields)
+        _wire_menus(handlers, fields)
+        _wire_preview(handlers, fields)
         _wire_work(page, handlers, fields)
     return page
 
@@ -94,12 +95,11 @@ def _request_inputs(fields: Fields) -> set[Component]:
     }
 
 
-def _wire_source(handlers: Handlers, fields: Fields) -> None:
-    everything = _request_inputs(fields)
+def _wire_menus(handlers: Handlers, fields: Fields) -> None:
     for source in SOURCES:
         tab = fields[f"tab_{source}"]
         tab.select(
-            edge(handlers.choose_source(source)),
+            edge(handlers.menus.choose_source(source)),
             [fields["base"], fields["source"]],
             [fields["source"], fields["kind"]],
             js=f"(...values) => {{ sessionStorage.setItem('cnxs.source', '{source}'); return values; }}",
@@ -110,29 +110,32 @@ def _wire_source(handlers: Handlers, fields: Fields) -> None:
     menus = [*kind, fields["kind"], fields["base"]]
     gr.on(
         [fields["kind"].change, fields["base"].change],
-        edge(handlers.use_kind),
+        edge(handlers.menus.use_kind),
         [fields["base"], fields["kind"]],
         kind,
         **_NEWEST,
     )
     fields["base"].input(
-        edge(handlers.use_base),
+        edge(handlers.menus.use_base),
         [fields["base"], fields["source"]],
         [*menus, *(fields[name] for name in ("steps", "guidance_scale", "width", "height"))],
         **_QUIET,
     )
     fields["waking"].tick(
-        edge(handlers.wake),
+        edge(handlers.menus.wake),
         [fields[name] for name in ("base", "source", "kind")],
         [*menus, fields["waking"], fields["device"]],
         **_QUIET,
     )
+
+
+def _wire_preview(handlers: Handlers, fields: Fields) -> None:
     drawn = ("photo", "map", "sketch", "source", "kind", "base", "width", "height", "placement")
     params = [name for name in fields if name.startswith("param.")]
     gr.on(
         [fields[name].change for name in (*drawn, *params)],
-        edge(handlers.preview),
-        everything,
+        edge(handlers.sources.preview),
+        _request_inputs(fields),
         [fields[name] for name in ["placed", "control_map", "copy_map", "map_note", "fitted", "width", "height"]],
         **_NEWEST,
     )
@@ -185,14 +188,14 @@ def _wire_results(handlers: Handlers, fields: Fields) -> None:
 def _wire_examples(handlers: Handlers, fields: Fields) -> None:
     if "examples" in fields:
         laid_out = [fields[name] for name in ("photo", "source", "source_tabs", "kind", "prompt")]
-        fields["examples"].click(edge(handlers.example), [fields["base"]], laid_out, **_QUIET)
+        fields["examples"].click(edge(handlers.menus.example), [fields["base"]], laid_out, **_QUIET)
 
 
 def _wire_words(handlers: Handlers, fields: Fields) -> None:
     priced = [fields[name] for name in ("strengths", "width", "height", "steps", "base", "pace")]
     gr.on(
         [component.change for component in priced],
-        edge(handlers.cost),
+        edge(handlers.menus.cost),
         set(priced),
         fields["cost"],
         **_NEWEST,
@@ -206,5 +209,5 @@ def _wire_words(handlers: Handlers, fields: Fields) -> None:
         **_QUIET,
     )
     fields["prompt"].change(
-        edge(handlers.count_tokens), [fields["base"], fields["prompt"]], fields["tokens"], **_NEWEST
+        edge(handlers.menus.count_tokens), [fields["base"], fields["prompt"]], fields["tokens"], **_NEWEST
     )

@@ -56,6 +56,7 @@ class Studio(gr.themes.Base):
         )
         self.name = "studio"
         self._walls()
+        self._blocks()
         self._fields()
         self._buttons()
 
@@ -78,6 +79,14 @@ class Studio(gr.themes.Base):
             color_accent="*primary_600",
             color_accent_soft="*primary_50",
             color_accent_soft_dark="#24323a",
+            panel_background_fill="transparent",
+            panel_background_fill_dark="transparent",
+            layout_gap="14px",
+            form_gap_width="14px",
+        )
+
+    def _blocks(self) -> None:
+        self.set(
             block_background_fill="transparent",
             block_background_fill_dark="transparent",
             block_border_width="0px",
@@ -96,10 +105,6 @@ class Studio(gr.themes.Base):
             block_title_text_weight="600",
             block_info_text_color="*body_text_color_subdued",
             block_info_text_color_dark="*body_text_color_subdued",
-            panel_background_fill="transparent",
-            panel_background_fill_dark="transparent",
-            layout_gap="14px",
-            form_gap_width="14px",
         )
 
     def _fields(self) -> None:

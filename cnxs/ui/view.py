@@ -8,19 +8,8 @@ from html import escape
 from typing import TYPE_CHECKING, Literal
 
 from cnxs import text
-from cnxs.request import (
-    LAST_EVENTS,
-    Cancelled,
-    Event,
-    Failed,
-    Finished,
-    GenerationRequest,
-    Loading,
-    Preview,
-    Progress,
-    Queued,
-    Result,
-)
+from cnxs.protocol import LAST_EVENTS, Cancelled, Event, Failed, Finished, Loading, Preview, Progress, Queued, Result
+from cnxs.request import GenerationRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

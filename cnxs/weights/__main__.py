@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cnxs import text
 from cnxs.errors import UserError
-from cnxs.request import BaseInfo, NetworkInfo
+from cnxs.protocol import BaseInfo, NetworkInfo
 from cnxs.weights.downloads import line_of
 from cnxs.weights.library import Library
 

@@ -12,8 +12,8 @@ from typing import IO
 
 from cnxs import errors
 from cnxs.errors import InputError, UnavailableError, UserError
+from cnxs.protocol import DownloadInfo
 from cnxs.registry import BASE_MODELS, CONTROL_NETWORKS
-from cnxs.request import DownloadInfo
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _STOP_SECONDS = 5.0

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cnxs.errors import CheckpointError, InputError
+from cnxs.protocol import AddonInfo, BaseInfo, Models, NetworkInfo
 from cnxs.registry import BASE_MODELS, CONTROL_KINDS, CONTROL_NETWORKS, MINIATURE
-from cnxs.request import AddonInfo, BaseInfo, Models, NetworkInfo
 from cnxs.specs import BaseModelSpec, ControlNetworkSpec, ControlSpec
 from cnxs.weights import scan
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cnxs.checkpoints.kinds import kind_of
 from cnxs.checkpoints.metadata import FORMAT, Shape, read_metadata, read_shapes, read_spec
 from cnxs.errors import CheckpointError
+from cnxs.recognise import CONTEXT_WIDTHS, recognise_shapes
 from cnxs.specs import ControlSpec
 
 Kind = Literal["base", "control", "lora", "embedding", "vae"]
@@ -18,16 +18,8 @@ Kind = Literal["base", "control", "lora", "embedding", "vae"]
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 _DEEPEST = 4  # folders below the models folder that are looked into
 
-_CONTEXT_FAMILIES = {768: "sd15", 1024: "sd21", 2048: "sdxl"}
-_KINDS: dict[str, Kind] = {
-    "file_is_checkpoint": "base",
-    "file_is_lora": "lora",
-    "file_is_embedding": "embedding",
-    "file_is_vae": "vae",
-}
+_USED: dict[str, Kind] = {"control": "control", "lora": "lora", "embedding": "embedding", "vae": "vae"}
 _ADAPTER_CLASSES = {"ControlNetXSAdapter": None, "ControlNetXSModel": "file_is_controlnet_xs_old"}
-# The starts of keys by which a ControlNet-XS is told: the authors' files and diffusers' adapters.
-_CONTROL_KEYS = ({"input_hint_block", "control_model"}, {"controlnet_cond_embedding", "up_connections"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,27 +75,18 @@ def inspect(path: Path) -> Item:
         spec = read_spec(path)
         return Item(path=path, kind="control", family=spec.base_family, spec=spec)
     shapes = read_shapes(path)
-    starts = {key.partition(".")[0] for key in shapes}
-    if any(keys <= starts for keys in _CONTROL_KEYS):
-        return Item(path=path, kind="control", family=family_of(shapes))
-    sort = kind_of(shapes) or "file_unknown"
-    if sort not in _KINDS:
-        raise CheckpointError(sort, file=path.name)
-    return Item(path=path, kind=_KINDS[sort], family=family_of(shapes))
+    found = recognise_shapes(shapes)
+    if found.kind == "base":
+        return Item(path=path, kind="base", family=found.as_base(path.name))
+    if found.kind not in _USED:
+        raise CheckpointError(f"file_is_{found.kind}" if found.kind != "unknown" else "file_unknown", file=path.name)
+    return Item(path=path, kind=_USED[found.kind], family=found.family or control_family(shapes))
 
 
-def family_of(shapes: Mapping[str, Shape]) -> str:
-    """Return the family of base models with the text width of these tensors; "" where they do not tell."""
-    widths = [
-        shape[-1]
-        for key, shape in shapes.items()
-        if len(shape) == 2 and re.search(r"attn2[._]to_k\b(?!.*(up|lora_B|hada|lokr))", key)
-    ]
-    if not widths:
-        if "clip_g" in shapes:
-            return "sdxl"
-        widths = [shape[-1] for shape in shapes.values() if len(shape) == 2] if len(shapes) <= 2 else [0]
-    return _CONTEXT_FAMILIES.get(statistics.mode(widths), "") if widths else ""
+def control_family(shapes: Mapping[str, Shape]) -> str:
+    """Return the family of base models with the text width of a control's attention; "" where there is none."""
+    widths = [shape[-1] for key, shape in shapes.items() if re.search(r"attn2\.to_k\.weight$", key)]
+    return CONTEXT_WIDTHS.get(statistics.mode(widths), "") if widths else ""
 
 
 def _is_model(folder: Path) -> bool:
@@ -124,7 +107,7 @@ def _inspect_adapter(folder: Path) -> Item:
         wanted = "diffusion_pytorch_model.safetensors"
         raise CheckpointError("folder_without_weights", folder=folder.name, wanted=wanted)
     kind: Kind = "vae" if name == "AutoencoderKL" else "control"
-    return Item(path=folder, kind=kind, family=family_of(read_shapes(weights[0])))
+    return Item(path=folder, kind=kind, family=control_family(read_shapes(weights[0])))
 
 
 def _inspect_base(folder: Path) -> Item:
@@ -148,7 +131,7 @@ def _inspect_base(folder: Path) -> Item:
     return Item(
         path=folder,
         kind="base",
-        family=_CONTEXT_FAMILIES.get(unet.get("cross_attention_dim") or 0, ""),
+        family=CONTEXT_WIDTHS.get(unet.get("cross_attention_dim") or 0, ""),
         native_size=8 * sample_size if isinstance(sample_size, int) else 0,
         prediction_type=str(scheduler.get("prediction_type", "")),
     )

@@ -1,0 +1,125 @@
+"""What can be chosen, and what a choice brings with it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gradio as gr
+
+from cnxs import text
+from cnxs.errors import UserError
+from cnxs.protocol import BaseInfo, Models
+from cnxs.ui import examples, form, view, words
+from cnxs.ui.binding import Binding, Updates
+from cnxs.ui.inputs import default_kind
+
+
+class Menus:
+    """Handlers of menus, tabs, examples and of the small print beside them."""
+
+    def __init__(self, binding: Binding) -> None:
+        self.backend, self.files = binding.backend, binding.files
+        self.named, self.updates = binding.named, binding.updates
+
+    def choose_source(self, source: str) -> Callable[..., Updates]:
+        """Return the handler of one source tab."""
+
+        def chosen(base: str, before: str) -> Updates:
+            if before == source:  # the program opened the tab, and chose the kind with it
+                return self.updates(source=source)
+            kinds = [choice.kind.name for choice in form.kind_choices(self.backend.models(), base)]
+            return self.updates(source=source, kind=default_kind(source, kinds))
+
+        return chosen
+
+    def use_base(self, base: str, source: str, request: gr.Request) -> Updates:
+        """Offer the kinds that the base can follow, and set its own defaults."""
+        models = self.backend.models()
+        info = form.base_info(models, base)
+        multiple = gr.update(step=info.size_multiple)
+        return self.refreshed(models, base, source, words.language(request)) | self.updates(
+            steps=info.default_steps, guidance_scale=info.default_guidance_scale, width=multiple, height=multiple
+        )
+
+    def use_kind(self, base: str, kind: str | None) -> Updates:
+        """Show the kind's own sliders and the networks that it can drive."""
+        return self._kind(self.backend.models(), base, kind)
+
+    def wake(self, base: str, source: str, kind: str | None, request: gr.Request) -> Updates:
+        """Look again what can be chosen until the models have started."""
+        models, language = self.backend.models(), words.language(request)
+        if form.is_starting(models):
+            return self.updates(device=self.device_html(models, language))
+        changes = self.refreshed(models, base, source, language, kind=kind)
+        return changes | self.updates(waking=gr.Timer(active=False), device=self.device_html(models, language))
+
+    def refreshed(self, models: Models, base: str, source: str, language: str, *, kind: str | None = None) -> Updates:
+        choices = form.kind_choices(models, base)
+        names = [choice.kind.name for choice in choices]
+        labels = [
+            text.get("page.kind_near", language, kind=title) if choice.near else title
+            for choice in choices
+            for title in [text.get(f"kind.{choice.kind.name}", language)]
+        ]
+        chosen = kind if kind in names else default_kind(source, names)
+        bases = [(self._base_label(info, language), info.name) for info in models.bases]
+        return self._kind(models, base, chosen) | self.updates(
+            kind=gr.update(choices=list(zip(labels, names, strict=True)), value=chosen),
+            base=gr.update(choices=bases, value=base),
+        )
+
+    def _base_label(self, info: BaseInfo, language: str) -> str:
+        return info.label if info.state == "here" else text.get("page.base_away", language, base=info.label)
+
+    def _kind(self, models: Models, base: str, kind: str | None) -> Updates:
+        choices = {choice.kind.name: choice for choice in form.kind_choices(models, base)}
+        networks = [(n.label, n.name) for n in choices[kind].networks] if kind in choices else []
+        groups = {f"group.{known.name}": gr.update(visible=known.name == kind) for known in models.kinds}
+        has_sliders = any(known.name == kind and known.params for known in models.kinds)
+        return self.updates(
+            network=gr.update(choices=networks, value=networks[0][1] if networks else ""),
+            kind_settings=gr.update(visible=has_sliders),
+            **groups,
+        )
+
+    def device_html(self, models: Models, language: str) -> str:
+        notes = [text.get(key, language, **dict(fields)) for key, fields in models.notes]
+        if models.device:
+            notes.insert(0, text.get("page.device", language, device=models.device))
+        return view.note_html(" · ".join(notes))
+
+    def count_tokens(self, base: str, prompt: str, request: gr.Request) -> str:
+        """Say how long the prompt is for the model that reads it."""
+        if not prompt.strip():
+            return ""
+        try:
+            used, chunk = self.backend.count_tokens(base, prompt)
+        except UserError:  # the model that reads prompts is not loaded yet: there is nothing to say
+            return ""
+        key, parts = ("page.tokens", 1) if used <= chunk else ("page.tokens_long", -(-used // chunk))
+        return view.note_html(text.get(key, words.language(request), used=used, chunk=chunk, parts=parts))
+
+    def cost(self, data: Mapping[Any, Any], request: gr.Request) -> str:
+        """Say how many images a comparison makes and, once an image was measured, how long it takes."""
+        language, values = words.language(request), self.named(data)
+        try:
+            count = len(form.strengths(values["strengths"]))
+            sizes = form.read(values, {"width": int, "height": int, "steps": int})
+        except UserError as error:
+            return view.note_html(error.sentence(language))
+        pace = (values["pace"] or {}).get(values["base"])
+        if pace is None:
+            return view.note_html(text.get("page.cost_unknown", language, images=count))
+        time = view.duration(pace * sizes["width"] * sizes["height"] * sizes["steps"] * count, language)
+        return view.note_html(text.get("page.cost", language, images=count, time=time))
+
+    def example(self, base: str, event: gr.EventData) -> Updates:
+        """Lay out an example: its picture, its kind and its words."""
+        chosen = examples.read()[int(event.cell)]
+        kinds = [choice.kind.name for choice in form.kind_choices(self.backend.models(), base)]
+        return self.updates(
+            photo=self.files.put(chosen.png),
+            source="photo",
+            source_tabs=gr.update(selected="photo"),
+            kind=chosen.kind if chosen.kind in kinds else default_kind("photo", kinds),
+            prompt=chosen.prompt,
+        )

@@ -1,0 +1,194 @@
+"""The whole page in a headless Chromium, on a backend without a model: what an artist does, from first to last."""
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnxs import images
+from cnxs.ui.page import build_ui, launch_options
+from tests.browser import PHONE, serve
+from tests.fake_backend import FakeBackend
+
+pytestmark = pytest.mark.browser
+
+PAPER = ".cnxs-canvas canvas"
+STAGE = "#stage img"
+LINE = [(0.2, 0.35), (0.8, 0.35), (0.5, 0.8)]
+
+
+class Studio:
+    """The page under test with its backend, whose jobs are held while `gate` is clear."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.backend = FakeBackend(step_seconds=0.002, gate=self._held)
+        self.url = ""
+
+    def _held(self) -> None:
+        self.gate.wait(60)
+
+
+@pytest.fixture(scope="module")
+def studio() -> Iterator[Studio]:
+    studio = Studio()
+    with serve(build_ui(studio.backend), **launch_options()) as studio.url:
+        yield studio
+        studio.gate.set()
+
+
+@pytest.fixture
+def visit(studio: Studio, open_page: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `visit(**context options) -> page`, with the page greeted and ready."""
+
+    def visit(**options: Any) -> Any:
+        studio.gate.set()
+        page = open_page(studio.url, **options)
+        ready(page)
+        return page
+
+    return visit
+
+
+def ready(page: Any) -> None:
+    page.locator("#device .note").wait_for()  # the server has answered the page's arrival
+
+
+def upload(page: Any, photo: Image.Image) -> None:
+    file = {"name": "photo.png", "mimeType": "image/png", "buffer": images.encode_png(photo)}
+    page.locator("#photo input[type=file]").set_input_files(file)
+    page.locator("#control-map img").wait_for()
+
+
+def draw(page: Any) -> None:
+    page.get_by_role("tab", name="Sketch").click()
+    page.locator(PAPER).scroll_into_view_if_needed()
+    box = page.locator(PAPER).bounding_box()
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in LINE]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=10)
+    page.mouse.up()
+
+
+def finished(page: Any) -> None:
+    page.locator("#status", has_text="Done.").wait_for()
+    page.locator("#download").wait_for()
+
+
+def pixels(page: Any, selector: str) -> np.ndarray:
+    data = page.request.get(page.locator(selector).get_attribute("src")).body()
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float64)
+
+
+def test_a_sketch_becomes_a_picture_that_follows_its_lines(visit: Callable[..., Any]) -> None:
+    page = visit()
+    draw(page)
+    page.locator("#control-map img").wait_for()
+    page.locator("#prompt textarea").fill("a red fox")
+    page.keyboard.press("Control+Enter")
+    finished(page)
+    lines = pixels(page, "#control-map img").min(axis=2) > 128
+    with_control = pixels(page, STAGE).mean(axis=2)
+    assert 0 < lines.mean() < 0.2
+    assert with_control[lines].mean() < 0.5 * with_control[~lines].mean()
+
+    page.locator("#control-scale input[type=number]").fill("0")
+    page.locator("#control-scale input[type=number]").press("Tab")
+    page.locator("#generate").click()
+    page.locator("#facts", has_text="no control").wait_for()
+    without = pixels(page, STAGE).mean(axis=2)
+    assert without[lines].mean() > 0.8 * without[~lines].mean()
+
+
+def test_strengths_are_compared_and_one_is_kept(visit: Callable[..., Any], photo: Image.Image) -> None:
+    page = visit()
+    upload(page, photo)
+    assert "6 images" in page.locator("#cost").inner_text()
+    page.locator("#compare").click()
+    finished(page)
+    captions = page.locator("#strip").inner_text()
+    for caption in ("control map", "no control", "strength 0.25", "strength 1.5", "of the lines"):
+        assert caption in captions
+    page.locator("#strip button", has_text="strength 0.5").click()
+    page.locator("#facts", has_text="strength 0.5").wait_for()
+    assert float(page.locator("#control-scale input[type=number]").input_value()) == 0.5
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    assert download.value.suggested_filename.endswith(".png")
+    page.get_by_role("tab", name="Against the map").click()
+    page.locator("#slider img").first.wait_for()
+
+
+def test_a_reloaded_page_finds_its_running_job_and_its_words(
+    studio: Studio, visit: Callable[..., Any], photo: Image.Image
+) -> None:
+    page = visit()
+    upload(page, photo)
+    page.locator("#prompt textarea").fill("a lighthouse")
+    studio.gate.clear()
+    page.locator("#generate").click()
+    page.locator("#cancel").wait_for()
+    page.locator("#status [data-job]").wait_for(state="attached")
+    page.reload()
+    page.locator("#cancel").wait_for()
+    assert page.locator("#prompt textarea").input_value() == "a lighthouse"
+    studio.gate.set()
+    finished(page)
+    page.locator(STAGE).wait_for()
+    page.locator("#control-map img").wait_for()
+
+
+def test_cancel_stops_the_job_and_gives_the_page_back(
+    studio: Studio, visit: Callable[..., Any], photo: Image.Image
+) -> None:
+    page = visit()
+    upload(page, photo)
+    studio.gate.clear()
+    page.locator("#generate").click()
+    page.locator("#cancel").click()
+    studio.gate.set()
+    page.locator("#status", has_text="Cancelled").wait_for()
+    page.locator("#generate").wait_for()
+
+
+def test_every_mishap_is_a_sentence_and_the_page_goes_on(visit: Callable[..., Any], photo: Image.Image) -> None:
+    page = visit()
+    page.locator("#generate").click()
+    page.get_by_text("There is no picture to follow yet").wait_for()
+    broken = {"name": "photo.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\n broken"}
+    page.locator("#photo input[type=file]").set_input_files(broken)
+    page.locator("#map-note", has_text="picture").wait_for()
+    page.locator("#photo").get_by_label("Clear").click()
+    upload(page, photo)
+    page.locator("#prompt textarea").fill("crash")
+    page.locator("#generate").click()
+    page.get_by_text("Something unexpected went wrong here").wait_for()
+    assert "Traceback" not in page.locator("body").inner_text()
+    page.locator("#prompt textarea").fill("fail")
+    page.locator("#generate").click()
+    page.locator("#status [role=alert]", has_text="cannot be read").wait_for()
+    page.locator("#prompt textarea").fill("a fox")
+    page.locator("#generate").click()
+    finished(page)
+
+
+def test_an_example_needs_one_click(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.locator("#examples button").first.click()
+    page.locator("#control-map img").wait_for()
+    assert page.locator("#prompt textarea").input_value()
+
+
+def test_a_phone_shows_one_column_in_german(visit: Callable[..., Any]) -> None:
+    page = visit(viewport=PHONE, locale="de-DE")
+    assert page.locator("#generate").inner_text() == "Erzeugen"
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    places = [page.locator(selector).bounding_box()["y"] for selector in ("#photo", "#prompt", "#empty-stage")]
+    assert places == sorted(places)

@@ -1,0 +1,107 @@
+"""The real program in a real browser: draw, generate, and measure in the shown pixels that the lines are followed."""
+
+import base64
+import io
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnxs import metrics
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def studio_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start `python app.py` as a user does and yield its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    outputs = tmp_path_factory.mktemp("outputs")
+    command = [sys.executable, "app.py", "--port", str(port), "--threads", "1", "--outputs", str(outputs)]
+    app = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 120
+    while True:
+        assert app.poll() is None, "the app ended by itself"
+        assert time.monotonic() < deadline, "the page was not served"
+        try:
+            urllib.request.urlopen(f"{url}/config", timeout=2).read()
+            break
+        except OSError:
+            time.sleep(0.2)
+    yield url
+    app.terminate()
+    app.wait(timeout=60)
+
+
+def draw_circle(page: Any) -> np.ndarray:
+    """Draw a circle on the sketch with the pointer; return its outline as a 256 x 256 mask."""
+    page.get_by_role("tab", name="Sketch").click()
+    box = page.locator("#sketch canvas").first.bounding_box()
+    centre = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    radius = 0.3 * min(box["width"], box["height"])
+    angles = [2 * math.pi * i / 60 for i in range(61)]
+    page.mouse.move(centre[0] + radius, centre[1])
+    page.mouse.down()
+    for angle in angles:
+        page.mouse.move(centre[0] + radius * math.cos(angle), centre[1] + radius * math.sin(angle))
+    page.mouse.up()
+    mask = np.zeros((256, 256), np.uint8)
+    cv2.circle(mask, (128, 128), round(256 * radius / min(box["width"], box["height"])), 1)
+    return mask > 0
+
+
+def shown_picture(page: Any) -> Image.Image:
+    """Return the result as the browser shows it, at 256 x 256."""
+    source = page.evaluate(
+        """async () => {
+            const image = document.querySelector('#stage img');
+            const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
+            let text = ''; for (const byte of bytes) text += String.fromCharCode(byte);
+            return btoa(text);
+        }"""
+    )
+    return Image.open(io.BytesIO(base64.b64decode(source))).convert("RGB").resize((256, 256))
+
+
+def generate(page: Any, strength: float) -> Image.Image:
+    """Set the strength, generate, and return the finished picture."""
+    field = page.locator("#control-scale input[type=number]")
+    field.fill(str(strength))
+    field.press("Tab")
+    page.locator("#generate").click()
+    page.locator("#cancel").wait_for(state="visible")
+    page.locator("#cancel").wait_for(state="hidden")
+    page.locator("#result-actions").wait_for(state="visible")
+    return shown_picture(page)
+
+
+def test_the_result_follows_the_drawn_lines(studio_url: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(studio_url)
+    drawn = draw_circle(page)
+    page.locator("#control-map img").wait_for(state="visible")
+    page.locator("#prompt textarea").fill("a red apple, 3d render")
+    page.get_by_text("Advanced").first.click()
+    page.locator("#random-seed input").uncheck()
+
+    def recall(picture: Image.Image) -> float:
+        return metrics.edge_agreement(metrics.canny_edges(picture), drawn, tolerance=6).recall
+
+    with_control, without = (recall(generate(page, strength)) for strength in (1, 0))
+    assert with_control >= 0.7
+    assert with_control >= without + 0.3
