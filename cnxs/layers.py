@@ -41,7 +41,7 @@ def decoder_attention_heads(channels: int, spec: ControlSpec) -> tuple[int, int]
     if spec.num_heads is not None:
         return spec.num_heads, channels // spec.num_heads
     _, width = attention_heads(spec.control_channels[-1], spec)
-    return channels // width, width
+    return max(1, channels // width), width  # at least one, where the authors' net cannot run
 
 
 def transformer(channels: int, spec: ControlSpec, *, depth: int, heads: tuple[int, int]) -> Transformer2DModel:

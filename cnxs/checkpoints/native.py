@@ -23,6 +23,7 @@ def save(control: ControlNetXS, path: Path, *, dtype: torch.dtype = torch.float1
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(path.suffix + ".partial")
     save_file(tensors, partial, metadata=metadata)
+    partial.chmod(0o644)  # safetensors writes for the owner alone
     partial.replace(path)
 
 
