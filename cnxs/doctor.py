@@ -92,6 +92,11 @@ def _models() -> Iterator[str]:
     yield text.get("cli.doctor_models", count=len(files))
     for path in files:
         yield f"  {path.relative_to(ROOT).as_posix()} ({path.stat().st_size / 1e6:.1f} MB)"
+    try:
+        from cnxs.weights import Library
+    except ImportError:
+        return  # reported among the packages
+    yield from (f"  {error}" for error in Library(ROOT / "models").unusable())
 
 
 def _browser() -> Iterator[str]:

@@ -93,7 +93,9 @@ def test_model_files_are_listed_with_their_sizes(tmp_path: Path, monkeypatch: py
     (tmp_path / "models" / "mine").mkdir(parents=True)
     (tmp_path / "models" / "mine" / "canny.safetensors").write_bytes(bytes(1_500_000))
     (tmp_path / "models" / "notes.txt").write_text("no model")
-    assert list(doctor._models()) == ["Model files: 1", "  models/mine/canny.safetensors (1.5 MB)"]
+    *facts, problem = doctor._models()
+    assert facts == ["Model files: 1", "  models/mine/canny.safetensors (1.5 MB)"]
+    assert problem.startswith("  canny.safetensors is damaged or incomplete")
 
 
 @pytest.mark.parametrize(

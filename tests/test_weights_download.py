@@ -18,8 +18,11 @@ from huggingface_hub import constants
 from safetensors.numpy import save
 
 from cnxs.errors import CheckpointError, InputError, UnavailableError
+from cnxs.jobs import Studio
 from cnxs.protocol import DownloadInfo
+from cnxs.store import ImageStore
 from cnxs.weights import Downloads, Library, hub
+from tests.fake_engine import FakeEngine
 from tests.hub_stand_in import Hub, serve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -259,14 +262,27 @@ def test_the_page_starts_watches_cancels_and_goes_on(stand_in: Hub, tmp_path: Pa
 
 
 def test_the_page_is_told_why_a_download_failed(stand_in: Hub, tmp_path: Path) -> None:
+    name = "sd21-canny-14m-diffusers"
     with Downloads(tmp_path, environment=environment(stand_in.address)) as downloads:
-        downloads.start("sd21-canny-14m-diffusers")
-        wait_for(lambda: info(downloads, "sd21-canny-14m-diffusers").state != "running")
-        error = info(downloads, "sd21-canny-14m-diffusers").error
+        studio = Studio(
+            [FakeEngine], images=ImageStore(None), history=None, catalogue=Library().models, downloads=downloads
+        )
+        studio.download(name)
+        wait_for(lambda: studio.downloads()[0].state != "running")
+        studio.cancel_download(name)  # too late: nothing happens
+        error = studio.downloads()[0].error
         assert isinstance(error, UnavailableError)
         assert error.key == "download_refused"
         with pytest.raises(InputError):
-            downloads.start("../x")
+            studio.download("../x")
+
+
+def test_a_studio_without_downloads_says_so() -> None:
+    studio = Studio([FakeEngine], images=ImageStore(None), history=None, catalogue=Library().models)
+    assert studio.downloads() == ()
+    with pytest.raises(UnavailableError) as error:
+        studio.download(NAME)
+    assert error.value.key == "downloads_off"
 
 
 # --- base models --------------------------------------------------------------------------------------------------
