@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +29,12 @@ PHONE = {"width": 390, "height": 844}
 @contextlib.contextmanager
 def serve(demo: Any, **launch_options: Any) -> Iterator[str]:
     """Serve a `gr.Blocks` on a free port of this machine and yield its address."""
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options)
+    # Left to itself, gradio tries ports from 7860 on and leaks a socket for each one in use.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = {"server_name": "127.0.0.1", "server_port": port}
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **place, **launch_options)
     try:
         yield url
     finally:

@@ -110,7 +110,7 @@ def test_a_sketch_becomes_a_picture_that_follows_its_lines(visit: Callable[..., 
 def test_strengths_are_compared_and_one_is_kept(visit: Callable[..., Any], photo: Image.Image) -> None:
     page = visit()
     upload(page, photo)
-    assert "6 images" in page.locator("#cost").inner_text()
+    page.locator("#cost", has_text="6 images").wait_for()
     page.locator("#compare").click()
     finished(page)
     captions = page.locator("#strip").inner_text()
@@ -165,7 +165,7 @@ def test_every_mishap_is_a_sentence_and_the_page_goes_on(visit: Callable[..., An
     broken = {"name": "photo.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\n broken"}
     page.locator("#photo input[type=file]").set_input_files(broken)
     page.locator("#map-note", has_text="picture").wait_for()
-    page.locator("#photo").get_by_label("Clear").click()
+    page.locator("#photo").get_by_label("Remove Image").click()
     upload(page, photo)
     page.locator("#prompt textarea").fill("crash")
     page.locator("#generate").click()

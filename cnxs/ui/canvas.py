@@ -76,6 +76,8 @@ class SketchCanvas(gr.HTML):
             document_size=list(document_size),
             background=background,
         )
+        # Gradio asks a component for each argument by name, and would take one that is missing for an event.
+        self.storage_key, self.language = storage_key, language
 
     def preprocess(self, payload: Any) -> Any:
         """Return the browser's value as it came; `decode` is what checks it, where an error can be shown."""

@@ -161,7 +161,7 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
     fields["cancel"].click(edge(handlers.cancel), [fields["job"], fields["owner"]], **_QUIET)
     _wire_results(handlers, fields)
     _wire_examples(handlers, fields)
-    _wire_words(handlers, fields)
+    _wire_words(page, handlers, fields)
     arrival = [component for name, component in fields.items() if not isinstance(component, gr.Button)]
     page.load(
         edge(handlers.arrive),
@@ -191,10 +191,10 @@ def _wire_examples(handlers: Handlers, fields: Fields) -> None:
         fields["examples"].click(edge(handlers.menus.example), [fields["base"]], laid_out, **_QUIET)
 
 
-def _wire_words(handlers: Handlers, fields: Fields) -> None:
+def _wire_words(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
     priced = [fields[name] for name in ("strengths", "width", "height", "steps", "base", "pace")]
     gr.on(
-        [component.change for component in priced],
+        [page.load, *(component.change for component in priced)],
         edge(handlers.menus.cost),
         set(priced),
         fields["cost"],
