@@ -15,6 +15,7 @@ from cnxs import text
 from cnxs.errors import UnavailableError, UserError
 from cnxs.history import History
 from cnxs.jobs import Studio
+from cnxs.registry import DETECTORS_FOLDER
 from cnxs.store import ImageStore
 from cnxs.ui.page import build_ui, launch_options
 from cnxs.weights import Downloads, Library
@@ -78,6 +79,7 @@ def open_studio(options: argparse.Namespace, downloads: Downloads) -> Studio:
         history=History(options.outputs),
         catalogue=library.models,
         downloads=downloads,
+        detectors=options.models / DETECTORS_FOLDER,
     )
 
 

@@ -18,6 +18,7 @@ from PIL.Image import Image
 
 from cnxs import images, metrics
 from cnxs.bases import load_base, load_tokenizer
+from cnxs.bases.loaded import UNDECIDED
 from cnxs.bases.loras import apply_loras
 from cnxs.checkpoints import families
 from cnxs.checkpoints.loading import load_control
@@ -30,6 +31,7 @@ from cnxs.prompts import count_tokens
 from cnxs.protocol import BaseInfo, Event, Loading, Models, Preview, Progress, Result
 from cnxs.registry import CONTROL_KINDS, MINIATURE
 from cnxs.request import GenerationRequest
+from cnxs.specs import BaseModelSpec
 from cnxs.store import ImageStore
 from cnxs.weights import Library
 
@@ -40,6 +42,8 @@ Note = tuple[str, Mapping[str, object]]
 BATCH_ON_ACCELERATOR = 4
 PREVIEW_SECONDS = 0.15  # at most one preview per image in this time, so that previews never slow sampling
 _CACHED_NETWORKS = 8
+# The terms are the same in every language.
+_PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v-prediction", UNDECIDED: "epsilon / v-prediction?"}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -122,6 +126,7 @@ class Engine:
         self.batch_size = 1 if device.type == "cpu" else BATCH_ON_ACCELERATOR
         self._pipeline: Pipeline | None = None
         self._loras: tuple[tuple[str, float], ...] = ()
+        self._predictions: dict[str, str] = {}  # of the bases loaded so far that could be either, by name
         self.network = lru_cache(_CACHED_NETWORKS)(self._load_network)
         self._tokenizer = lru_cache(load_tokenizer)
 
@@ -137,7 +142,9 @@ class Engine:
         notes = (
             (("note.gpu_without_cuda", {"page": CUDA_INSTALL_PAGE}),) if gpu_without_cuda(torch.version.cuda) else ()
         )
-        return replace(self.library.models(), device=self.device, notes=notes)
+        models = self.library.models()
+        bases = tuple(self._with_prediction(info) for info in models.bases)
+        return replace(models, bases=bases, device=self.device, notes=notes)
 
     def base_info(self, name: str) -> BaseInfo:
         """Return one base model as menus show it.
@@ -145,7 +152,11 @@ class Engine:
         Raises:
             InputError: if there is none of that name.
         """
-        return self.library.base_info(name)
+        return self._with_prediction(self.library.base_info(name))
+
+    def _with_prediction(self, info: BaseInfo) -> BaseInfo:
+        said = (info.detail, self._predictions.get(info.name, ""))
+        return replace(info, detail=", ".join(filter(None, said)))
 
     def count_tokens(self, base: str, prompt: str) -> tuple[int, int]:
         """Return (tokens of the prompt, tokens of one chunk) with that base's tokenizer."""
@@ -251,9 +262,27 @@ class Engine:
                 raise UnavailableError("base_not_here", base=found.spec.label)
             self._release()
             log.info("loading %s", found.spec.name)
-            base = load_base(found.path, found.spec, device=self._device, dtype=self._dtype)
+            vae, embeddings = self._addons(found.spec)
+            base = load_base(
+                found.path, found.spec, device=self._device, dtype=self._dtype, vae=vae, embeddings=embeddings
+            )
+            if found.spec.family == "sd21":
+                self._predictions[name] = _PREDICTIONS[base.scheduler_config["prediction_type"]]
             self._pipeline = Pipeline(base, device=self._device, dtype=self._dtype)
         return self._pipeline
+
+    def _addons(self, spec: BaseModelSpec) -> tuple[Path | None, list[Path]]:
+        """Return the VAE named as the base, or as its family, and the embeddings for its family."""
+        models = self.library.models()
+        vaes = {info.name for info in models.vaes}
+        vae = next((name for name in (spec.name, spec.family) if name in vaes), None)
+        if spec.family == MINIATURE.family:
+            return None, []
+        words = [info.name for info in models.embeddings if info.family == spec.family]
+        return (
+            None if vae is None else self.library.addon("vae", vae),
+            [self.library.addon("embedding", name) for name in words],
+        )
 
     def _load_network(self, name: str, pipeline: Pipeline) -> ControlNetXS:
         found = self.library.network(name)
@@ -270,7 +299,8 @@ class Engine:
             CheckpointError: if it was made for another one.
         """
         base = pipeline.base
-        predicts = base.scheduler_config.get("prediction_type")
+        said = base.scheduler_config.get("prediction_type")
+        predicts = None if said == UNDECIDED else said
         info = families.BaseInfo.of(base.unet, prediction_type=predicts, sha256=base.sha256)
         return [(f"note.{key}", fields) for key, fields in families.check_base_family(network.spec, info)]
 

@@ -17,7 +17,7 @@ from cnxs.backend import make_engine
 from cnxs.errors import InputError, UserError
 from cnxs.jobs import Studio
 from cnxs.protocol import LAST_EVENTS, Failed, NetworkInfo, Progress, Result
-from cnxs.registry import BASE_MODELS, CONTROL_KINDS
+from cnxs.registry import BASE_MODELS, CONTROL_KINDS, DETECTORS_FOLDER
 from cnxs.request import Axis, ControlUse, GenerationRequest
 from cnxs.store import ImageStore
 
@@ -168,7 +168,13 @@ def main(given: Sequence[str] | None = None) -> None:
             offline=False,
             dtype=options.dtype,
         )
-        with Studio([engine], images=ImageStore(None), history=None, catalogue=engine.models) as studio:
+        with Studio(
+            [engine],
+            images=ImageStore(None),
+            history=None,
+            catalogue=engine.models,
+            detectors=options.models / DETECTORS_FOLDER,
+        ) as studio:
             written = sum(run(task, options, studio) for task in tasks(options))
         print(text.get("cli.generate_done", count=written, folder=options.out))
     except UserError as error:

@@ -6,6 +6,7 @@ A page only reads events. That it goes away, or stops reading, never stops a job
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -36,6 +37,7 @@ class Studio:
         history: where finished images are kept; None keeps none.
         catalogue: what there is to choose from while no engine has started.
         downloads: what fetches models; None: nothing does.
+        detectors: where the weights of the kinds that need some lie; None: nowhere.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class Studio:
         catalogue: Callable[[], Models],
         limits: Limits = _LIMITS,
         downloads: Downloader | None = None,
+        detectors: Path | None = None,
     ) -> None:
         self._images = images
         self._history = history
         self._limits = limits
         self._catalogue = catalogue
         self._downloads = downloads
+        self._detectors = detectors
         self._workers = Workers(engines, storage=self, limits=limits)
 
     def __enter__(self) -> "Studio":
@@ -109,7 +113,7 @@ class Studio:
         validate(replace(defaults(), width=width, height=height), size_multiple=1)
         fill = images.BLACK if kind == "as_is" else images.WHITE
         placed = images.place(self.get_image(source_id), width=width, height=height, placement=placement, fill=fill)
-        drawn = controls.draw(placed, kind=kind, params=params)
+        drawn = controls.draw(placed, kind=kind, params=params, weights=self._detectors)
         control_map, notes = drawn.map, drawn.notes
         if kind not in _THIN_ALREADY and self._wants_thin_edges(network):
             control_map = Image.fromarray(thin(np.asarray(control_map)))

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from cnxs.controls import as_is, blur, canny, colour_grid, line_art, scribble, soft_edge
+from cnxs.controls import as_is, blur, canny, colour_grid, detectors, line_art, scribble, soft_edge
 from cnxs.errors import InputError
 from cnxs.images import Pixels
 from cnxs.registry import CONTROL_KINDS
 from cnxs.specs import ParamSpec
 
-# (H, W, 3) uint8 RGB and the kind's parameters by keyword -> (H, W, 3) uint8 RGB
+# The kinds that need no weights: (H, W, 3) uint8 RGB and the parameters by keyword -> (H, W, 3) uint8 RGB
 DRAWERS: dict[str, Callable[..., Pixels]] = {
     "canny": canny.draw,
     "scribble": scribble.draw,
@@ -32,19 +33,30 @@ class Drawn:
     notes: tuple[tuple[str, Mapping[str, object]], ...] = ()
 
 
-def draw(image: Image.Image, *, kind: str, params: Mapping[str, float | bool | str]) -> Drawn:
+def draw(
+    image: Image.Image,
+    *,
+    kind: str,
+    params: Mapping[str, float | bool | str],
+    weights: Path | None = None,
+    device: str = "cpu",
+) -> Drawn:
     """Draw the control map of an RGB picture.
 
     Args:
         image: the placed source; it is not changed.
         kind: a name in `registry.CONTROL_KINDS`.
         params: values for its parameters; missing ones take their defaults.
+        weights: where the weights of `registry.DETECTORS` lie, for a kind that needs any.
+        device: where the network of such a kind runs.
 
     Raises:
         InputError: `unknown_kind`, `unknown_param`, `param_not_allowed`; `empty_sketch` from scribble.
+        UnavailableError: if the kind's weights or the package it needs are not here.
+        CheckpointError: if the kind's weights are damaged, or are others.
     """
-    if kind not in DRAWERS:
-        raise InputError("unknown_kind", given=kind, allowed=", ".join(DRAWERS))
+    if kind not in CONTROL_KINDS:
+        raise InputError("unknown_kind", given=kind, allowed=", ".join(CONTROL_KINDS))
     specs = {spec.name: spec for spec in CONTROL_KINDS[kind].params}
     for name, value in params.items():
         if name not in specs:
@@ -53,6 +65,8 @@ def draw(image: Image.Image, *, kind: str, params: Mapping[str, float | bool | s
             raise InputError("param_not_allowed", kind=kind, name=name, given=value, allowed=_allowed(specs[name]))
     values = {name: params.get(name, spec.default) for name, spec in specs.items()}
     pixels = np.asarray(image)
+    if CONTROL_KINDS[kind].weights:
+        return Drawn(map=Image.fromarray(detectors.draw(pixels, kind=kind, weights=weights, device=device, **values)))
     notes = ()
     if kind == "as_is" and values["polarity"] == "auto":
         turned = as_is.inverted(pixels, polarity="auto")

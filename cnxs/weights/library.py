@@ -9,8 +9,15 @@ from typing import Any, Literal
 
 from cnxs.errors import CheckpointError, InputError
 from cnxs.protocol import AddonInfo, BaseInfo, Models, NetworkInfo
-from cnxs.registry import BASE_MODELS, CONTROL_KINDS, CONTROL_NETWORKS, MINIATURE
-from cnxs.specs import BaseModelSpec, ControlNetworkSpec, ControlSpec
+from cnxs.registry import (
+    BASE_MODELS,
+    CONTROL_KINDS,
+    CONTROL_NETWORKS,
+    DETECTORS,
+    DETECTORS_FOLDER,
+    MINIATURE,
+)
+from cnxs.specs import BaseModelSpec, ControlKind, ControlNetworkSpec, ControlSpec
 from cnxs.weights import scan
 
 ASSETS = Path(__file__).parent.parent.parent / "assets"
@@ -68,13 +75,23 @@ class Library:
         return Models(
             bases=tuple(self._base_info(base) for base in _bases(items)),
             networks=tuple(self._network_info(network) for network in self._networks(items)),
-            kinds=tuple(CONTROL_KINDS.values()),
+            kinds=tuple(kind for kind in CONTROL_KINDS.values() if self._has_detectors(kind)),
             device="",
             loras=addons["lora"],
             embeddings=addons["embedding"],
             vaes=addons["vae"],
             unusable=tuple(unusable),
         )
+
+    def _has_detectors(self, kind: ControlKind) -> bool:
+        """Say whether the weights are here that a kind needs to draw its maps."""
+        if not kind.weights:
+            return True
+        if self.folder is None:
+            return False
+        needed = (DETECTORS[name] for name in kind.weights)
+        places = [self.folder / DETECTORS_FOLDER / spec.folder / file for spec in needed for file in spec.files]
+        return all(place.is_file() for place in places)
 
     def bases(self) -> tuple[FoundBase, ...]:
         """Return every base model that is known: bundled, known by name, then the user's own."""

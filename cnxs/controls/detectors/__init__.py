@@ -33,7 +33,7 @@ def weight_files(kind: str, folder: Path | None) -> tuple[Path, ...]:
     files = []
     for name in CONTROL_KINDS[kind].weights:
         spec = DETECTORS[name]
-        place = (folder or Path(DETECTORS_FOLDER)) / spec.folder
+        place = (folder or Path("models", DETECTORS_FOLDER)) / spec.folder
         for file in spec.files:
             if folder is None or not (place / file).is_file():
                 raise UnavailableError(

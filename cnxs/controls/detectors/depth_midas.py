@@ -1,6 +1,8 @@
 """Depth by MiDaS (Ranftl et al. 2021): the hybrid DPT that the published depth controls were trained on."""
 
 from pathlib import Path
+from typing import Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +20,7 @@ def load(files: tuple[Path, ...]) -> nn.Module:
 
 
 @torch.inference_mode()
-def draw(image: Pixels, *, network: nn.Module, device: str) -> Pixels:
+def draw(image: Pixels, *, network: Any, device: str) -> Pixels:
     """Return inverse depth: the nearest white, the farthest black.
 
     Args:

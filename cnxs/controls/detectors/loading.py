@@ -77,7 +77,7 @@ def build(make: Callable[[], nn.Module], tensors: Mapping[str, torch.Tensor], *,
     return network.float()
 
 
-def pretrained(name: str, files: tuple[Path, ...]) -> nn.Module:
+def pretrained(name: str, files: tuple[Path, ...]) -> Any:
     """Return a model of transformers, in float32.
 
     Args:

@@ -1,6 +1,7 @@
 """What is where, by UPerNet (Xiao et al. 2018) with a ConvNeXt backbone, in the colours of ADE20K."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ def load(files: tuple[Path, ...]) -> nn.Module:
     Raises:
         CheckpointError: `detector_classes` if it knows other things than ADE20K's 150, whose colours controls know.
     """
-    network = pretrained("UperNetForSemanticSegmentation", files)
+    network: Any = pretrained("UperNetForSemanticSegmentation", files)
     if network.config.num_labels != _CLASSES:
         raise CheckpointError(
             "detector_classes", file=files[1].name, given=network.config.num_labels, expected=_CLASSES
