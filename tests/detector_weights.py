@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from cnxs.controls.detectors.loading import auxiliary
+from cnxs.controls.detectors.loading import auxiliary, quiet
 from cnxs.registry import CONTROL_KINDS, DETECTORS
 
 
@@ -65,7 +65,7 @@ def write(kind: str, folder: Path) -> None:
     """Write the files of a kind drawn through controlnet-aux."""
     (name,) = CONTROL_KINDS[kind].weights
     for seed, (file, make) in enumerate(zip(DETECTORS[name].files, networks_of(kind), strict=True)):
-        with torch.device("meta"):
+        with torch.device("meta"), quiet():
             network = make()
         torch.save(laid_out(kind, random_tensors(network, seed=seed)), folder / file)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cnxs import controls
 from cnxs.controls import detectors
-from cnxs.controls.detectors import pictures
+from cnxs.controls.detectors import pictures, pose
 from cnxs.controls.detectors.loading import auxiliary
 from cnxs.errors import CheckpointError, UnavailableError, UserError
 from cnxs.registry import CONTROL_KINDS, DETECTORS
@@ -161,6 +161,57 @@ def test_coarse_strokes_are_drawn_by_the_second_file(photo: Image.Image, tmp_pat
         drawn(photo, "line_art_realistic", tmp_path, strokes="coarse"), drawn(photo, "line_art_realistic", tmp_path)
     )
     assert not np.array_equal(fine, drawn(photo, "line_art_realistic", tmp_path))
+
+
+# A person seen from the front: the 18 joints in parts of the picture's sides, and for each limb its two joints and the
+# first of its two channels in the network's output.
+JOINTS = [
+    (0.5, 0.2),
+    (0.5, 0.3),
+    (0.4, 0.3),
+    (0.35, 0.45),
+    (0.3, 0.55),
+    (0.6, 0.3),
+    (0.65, 0.45),
+    (0.7, 0.55),
+    (0.44, 0.6),
+]
+JOINTS += [(0.43, 0.75), (0.42, 0.9), (0.56, 0.6), (0.57, 0.75), (0.58, 0.9), (0.47, 0.17), (0.53, 0.17), (0.44, 0.2)]
+JOINTS += [(0.56, 0.2)]
+LIMBS = [(1, 2, 12), (1, 5, 20), (2, 3, 14), (3, 4, 16), (5, 6, 22), (6, 7, 24), (1, 8, 0), (8, 9, 2), (9, 10, 4)]
+LIMBS += [(1, 11, 6), (11, 12, 8), (12, 13, 10), (1, 0, 28), (0, 14, 30), (14, 16, 34), (0, 15, 32), (15, 17, 36)]
+
+
+class SeesOnePerson(torch.nn.Module):
+    """Stands for OpenPose's network: what it would say of the person above, wherever it looks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        height, width = pixels.shape[2] // 8, pixels.shape[3] // 8
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        parts = torch.zeros(1, 19, height, width)
+        for index, (right, down) in enumerate(JOINTS):
+            parts[0, index] = torch.exp(-((x + 0.5 - right * width) ** 2 + (y + 0.5 - down * height) ** 2) / 2)
+        limbs = torch.zeros(1, 38, height, width)
+        for start, end, channel in LIMBS:
+            along = torch.tensor(JOINTS[end]) - torch.tensor(JOINTS[start])
+            limbs[0, channel : channel + 2] = (along / along.norm()).view(2, 1, 1)
+        return limbs, parts
+
+
+def test_a_person_is_drawn_where_the_network_sees_one() -> None:
+    picture = np.zeros((300, 300, 3), np.uint8)
+    control_map = pose.draw(picture, network=SeesOnePerson(), device="cpu", resolution=256)
+    assert control_map.shape == picture.shape
+    assert control_map.dtype == np.uint8
+    colours = {1: (255, 85, 0), 4: (170, 255, 0), 10: (0, 170, 255)}  # neck, a hand, a foot: OpenPose's colours
+    for joint, colour in colours.items():
+        right, down = (round(part * 300) for part in JOINTS[joint])
+        assert tuple(control_map[down, right]) == colour
+    assert 0.005 < (control_map > 0).any(axis=2).mean() < 0.1
 
 
 def test_near_is_white_in_depth_maps() -> None:

@@ -52,7 +52,9 @@ def studio_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def draw_circle(page: Any) -> np.ndarray:
     """Draw a circle on the sketch with the pointer; return its outline as a 256 x 256 mask."""
     page.get_by_role("tab", name="Sketch").click()
-    box = page.locator("#sketch canvas").first.bounding_box()
+    canvas = page.locator("#sketch canvas").first
+    canvas.wait_for(state="visible")
+    box = canvas.bounding_box()
     centre = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     radius = 0.3 * min(box["width"], box["height"])
     angles = [2 * math.pi * i / 60 for i in range(61)]

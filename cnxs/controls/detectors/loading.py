@@ -19,6 +19,14 @@ from cnxs.errors import CheckpointError, UnavailableError
 _NAMED = 3  # keys of each kind named in an error
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Swallow warnings and prints: the package's networks cause both while they are imported and made."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
 def auxiliary(module: str) -> Any:
     """Return a module of the package `controlnet_aux`, whose import is slow, warns a dozen times and prints.
 
@@ -26,7 +34,7 @@ def auxiliary(module: str) -> Any:
         UnavailableError: `detector_package` if it cannot be imported: beside mediapipe from 0.10.30 on it cannot.
     """
     try:
-        with _quiet():
+        with quiet():
             return importlib.import_module(f"controlnet_aux.{module}")
     except (ImportError, AttributeError) as error:
         raise UnavailableError("detector_package", package="controlnet-aux", reason=str(error)) from error
@@ -64,7 +72,7 @@ def build(make: Callable[[], nn.Module], tensors: Mapping[str, torch.Tensor], *,
     Raises:
         CheckpointError: `checkpoint_keys`, naming keys that are missing, unexpected or misshapen.
     """
-    with torch.device("meta"), _quiet():
+    with torch.device("meta"), quiet():
         network = make()
     expected = network.state_dict()
     _refuse(
@@ -119,10 +127,3 @@ def _refuse(
         raise CheckpointError(
             "checkpoint_keys", source=file.name, **{kind: keys or "-" for kind, keys in named.items()}
         )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
