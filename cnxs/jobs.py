@@ -16,7 +16,7 @@ from cnxs.controls.thin import thin
 from cnxs.errors import InputError, UnavailableError
 from cnxs.history import History
 from cnxs.job import Job
-from cnxs.protocol import ControlMap, Downloader, DownloadInfo, Event, JobInfo, Models, Result
+from cnxs.protocol import ControlMap, Downloader, DownloadInfo, Event, JobInfo, Models, Restored, Result
 from cnxs.request import GenerationRequest, Placement, defaults, validate
 from cnxs.store import ImageStore
 from cnxs.workers import Engine, Limits, Workers
@@ -128,6 +128,10 @@ class Studio:
 
     def _wants_thin_edges(self, network: str) -> bool:
         return any(known.name == network and known.condition == "canny" for known in self.models().networks)
+
+    def restore(self, data: bytes) -> Restored:
+        """Read the settings inside a PNG."""
+        return pnginfo.read(data, bases=tuple(base.name for base in self.models().bases))
 
     def submit(self, request: GenerationRequest, owner: str) -> str:
         """Validate and queue a request; a live one replaces its owner's older live ones. Return the job id."""

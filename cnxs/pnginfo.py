@@ -13,27 +13,19 @@ import types
 import typing
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
 from PIL import Image, PngImagePlugin
 
 from cnxs import parameters
 from cnxs.errors import InputError
+from cnxs.protocol import Restored
 from cnxs.registry import BASE_MODELS
 from cnxs.request import MAX_PIXELS, GenerationRequest, defaults, validate
 
 FORMAT = "cnxs-request"
 VERSION = 1
 MAX_JSON_CHARACTERS = 500_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Restored:
-    """What a picture tells about its making. `request` is None where it tells nothing."""
-
-    request: GenerationRequest | None
-    unmapped: tuple[str, ...] = ()  # what could not be restored, as "name: value"
 
 
 def to_json(request: GenerationRequest) -> str:

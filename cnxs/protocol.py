@@ -172,6 +172,14 @@ class ControlMap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Restored:
+    """What a picture tells about its making. `request` is None where it tells nothing."""
+
+    request: GenerationRequest | None
+    unmapped: tuple[str, ...] = ()  # what could not be restored, as "name: value"
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobInfo:
     """A job as a reloaded page finds it."""
 
@@ -218,6 +226,14 @@ class Backend(Protocol):
         """Place the source at the size and draw its control map there.
 
         With the name of a network that knows thin edges only, softer lines are thinned for it, and a note says so.
+        """
+        ...
+
+    def restore(self, data: bytes) -> Restored:
+        """Read the settings inside a PNG: our own exactly, those of other programs as far as they map.
+
+        Raises:
+            InputError: if it is no PNG, or its settings are damaged.
         """
         ...
 

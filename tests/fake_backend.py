@@ -27,6 +27,7 @@ from cnxs.protocol import (
     Preview,
     Progress,
     Queued,
+    Restored,
     Result,
 )
 from cnxs.registry import CONTROL_KINDS
@@ -105,6 +106,7 @@ class FakeBackend:
         self.gate = gate
         self.starting = False
         self.requests: list[GenerationRequest] = []
+        self.restored = Restored(request=None)
         self._images: dict[str, Image.Image] = {}
         self._jobs: dict[str, _Job] = {}
 
@@ -144,6 +146,9 @@ class FakeBackend:
         return ControlMap(
             placed=placed, placed_id=self._keep(placed), map=picture, map_id=self._keep(picture), notes=()
         )
+
+    def restore(self, data: bytes) -> Restored:
+        return self.restored
 
     def submit(self, request: GenerationRequest, owner: str) -> str:
         if request.prompt == "crash":

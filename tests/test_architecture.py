@@ -46,7 +46,7 @@ ARROWS: dict[str, set[str]] = {
     "prompts": {"errors"},
     "samplers": {"errors", "specs", "request"},
     "pipeline": {"errors", "specs", "request", "images", "model"} | _SAMPLING,
-    "pnginfo": {"errors", "specs", "registry", "request", "parameters"},
+    "pnginfo": {"errors", "specs", "registry", "request", "protocol", "parameters"},
     "history_index": {"errors", "request", "pnginfo"},
     "history": {"errors", "request", "images", "store", "pnginfo", "history_index"},
     "weights": _WORDS | {"checkpoints", "recognise"},

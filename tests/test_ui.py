@@ -15,6 +15,7 @@ from PIL import Image
 
 from cnxs import images
 from cnxs.errors import InputError
+from cnxs.protocol import Restored
 from cnxs.request import Axis, ControlUse, GenerationRequest
 from cnxs.ui import examples, form, view
 from cnxs.ui.files import PictureFiles
@@ -337,6 +338,32 @@ def test_a_reloaded_page_finds_its_job_and_everything_that_was_set(session: Sess
     assert changes["job"] == session.values[session.fields["job"]]
     assert (changes["prompt"], changes["seed"], changes["steps"], changes["kind"]) == ("a fox", 11, 4, "line_art")
     assert opened(changes["photo"]).size == (96, 64)
+
+
+def test_a_png_brings_everything_back_and_says_what_it_cannot(session: Session, tmp_path: Path) -> None:
+    session.set(prompt="a fox", seed=11, steps=4, kind="line_art", control_scale=0.7)
+    submitted(session)
+    asked = session.backend.jobs(session.values[session.fields["owner"]])[0].request.cells()[0]
+    file = tmp_path / "made.png"
+    file.write_bytes(b"x")
+
+    session.backend.restored = Restored(request=asked, unmapped=("Hires upscale: 2",))
+    changes = session.apply(session.handlers.restore(str(file), ENGLISH))
+    assert (changes["prompt"], changes["seed"], changes["steps"], changes["control_scale"]) == ("a fox", 11, 4, 0.7)
+    assert opened(changes["photo"]).size == (96, 64)
+    assert changes["random_seed"] is False
+    assert "Hires upscale: 2" in changes["status"]
+
+    elsewhere = dataclasses.replace(asked.controls[0], source_id="0" * 64)
+    session.backend.restored = Restored(request=dataclasses.replace(asked, controls=(elsewhere,)))
+    changes = session.apply(session.handlers.restore(str(file), ENGLISH))
+    assert changes["prompt"] == "a fox"
+    assert "photo" not in changes
+
+    session.backend.restored = Restored(request=None)
+    with pytest.raises(InputError) as caught:
+        session.handlers.restore(str(file), ENGLISH)
+    assert caught.value.key == "nothing_to_restore"
 
 
 def test_two_tabs_of_one_browser_do_not_mix(session: Session) -> None:

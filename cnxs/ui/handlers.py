@@ -4,6 +4,8 @@ import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -187,6 +189,25 @@ class Handlers(Binding):
         )
         job = self._find_job(owner, kept)
         return changes if job is None else changes | self._restored(job[1], source) | self.updates(job=job[0])
+
+    def restore(self, path: str, request: gr.Request) -> Updates:
+        """Bring back everything that a finished PNG says of its making, and tell what it does not."""
+        language = words.language(request)
+        restored = self.backend.restore(Path(path).read_bytes())
+        if (asked := restored.request) is None:
+            raise InputError("nothing_to_restore")
+        source = "map" if asked.controls and asked.controls[0].kind == "as_is" else "photo"
+        left_out = list(restored.unmapped)
+        try:
+            settings = self._restored(asked, source)
+        except InputError as error:  # a picture of another machine: its settings come back, its source cannot
+            left_out.append(error.sentence(language))
+            settings = self._restored(replace(asked, controls=()), source)
+        kind = asked.controls[0].kind if asked.controls else None
+        changes = self.menus.refreshed(self.backend.models(), asked.base, source, language, kind=kind)
+        told = view.restored_html(left_out, language)
+        shown = {"source": source, "source_tabs": gr.update(selected=source), "random_seed": False, "status": told}
+        return changes | settings | self.updates(**shown)
 
     def _find_job(self, owner: str, kept: Mapping[str, Any]) -> tuple[str, GenerationRequest] | None:
         """Return this tab's own job; a new tab takes over the newest running one if no other tab is open."""

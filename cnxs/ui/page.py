@@ -82,11 +82,14 @@ def _masthead(fields: Fields) -> None:
             html_template=f"<h1>{text.get('page.title')}</h1><p>${{value}}</p>",
             apply_default_css=False,
         )
+        fields["restore"] = gr.UploadButton(
+            label("page.restore"), file_types=[".png"], type="filepath", size="sm", elem_id="restore", scale=0
+        )
         fields["device"] = gr.HTML("", elem_id="device", apply_default_css=False)
 
 
 def _request_inputs(fields: Fields) -> set[Component]:
-    left_out = ("arrival", "view", "job", "pace", "placed", "control_map", "stage", "slider")
+    left_out = ("arrival", "restore", "view", "job", "pace", "placed", "control_map", "stage", "slider")
     silent = (gr.HTML, gr.Timer, gr.Button, gr.DownloadButton, gr.Tab, gr.Tabs, gr.Row, gr.Group, gr.Accordion)
     return {
         component
@@ -160,6 +163,7 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
         )
     fields["cancel"].click(edge(handlers.cancel), [fields["job"], fields["owner"]], **_QUIET)
     _wire_results(handlers, fields)
+    _wire_restore(handlers, fields)
     _wire_examples(handlers, fields)
     _wire_words(page, handlers, fields)
     arrival = [component for name, component in fields.items() if not isinstance(component, gr.Button)]
@@ -170,6 +174,12 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
         js="async (owner) => [owner, await window.cnxs.arrival()]",
         **_QUIET,
     )
+
+
+def _wire_restore(handlers: Handlers, fields: Fields) -> None:
+    left_out = ("owner", "arrival", "waking", "view", "job", "restore")
+    changed = [field for name, field in fields.items() if name not in left_out and not isinstance(field, gr.Button)]
+    fields["restore"].upload(edge(handlers.restore), fields["restore"], changed, **_QUIET)
 
 
 def _wire_results(handlers: Handlers, fields: Fields) -> None:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Literal
@@ -143,6 +143,14 @@ def number(value: float, language: str) -> str:
 def waiting_html(key: str, language: str) -> str:
     """Return the status line of a page that shows no job."""
     return f'<div class="status" role="status">{escape(text.get(key, language))}</div>'
+
+
+def restored_html(left_out: Sequence[str], language: str) -> str:
+    """Return the status line after settings came back, with what could not be."""
+    if not left_out:
+        return waiting_html("page.restored", language)
+    sentence = text.get("page.restored_partly", language, left_out="; ".join(left_out))
+    return f'<div class="status" role="status">{escape(sentence)}</div>'
 
 
 def status_html(view: JobView, language: str) -> str:
