@@ -46,6 +46,7 @@ class Session:
     def __init__(self, backend: FakeBackend) -> None:
         self.fields, self.backend = components(), backend
         self.handlers = Handlers(backend, self.fields, PictureFiles())
+        self.handlers.frame_seconds = 0.0
         self.values = {component: getattr(component, "value", None) for component in self.fields.values()}
         self.set(network="miniature-canny", random_seed=False)
 
@@ -266,6 +267,15 @@ def test_a_job_is_shown_from_its_first_step_to_the_file_with_everything_in_it(se
     assert Path(path).read_bytes() == session.backend.png(job, 0)
     assert shown[-1]["download"]["value"] == path
     assert shown[-1]["pace"]["miniature"] > 0
+
+
+def test_a_fast_job_does_not_flood_the_browser(session: Session) -> None:
+    session.set(steps=40)
+    submitted(session)
+    session.handlers.frame_seconds = 1000.0
+    shown = follow(session)
+    assert len(shown) < 8  # of 80 events: start, first step, image, end
+    assert "Done." in shown[-1]["status"]
 
 
 def test_a_comparison_shows_captions_and_selects_the_current_strength(session: Session) -> None:

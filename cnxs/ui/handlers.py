@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from cnxs.errors import InputError
-from cnxs.protocol import Backend, Progress, Result
+from cnxs.protocol import Backend, Preview, Result
 from cnxs.request import Axis, ControlUse, GenerationRequest
 from cnxs.ui import form, view, words
 from cnxs.ui.binding import Binding, Updates, Values
@@ -21,6 +21,7 @@ from cnxs.ui.menus import Menus
 from cnxs.ui.sources import Sources
 
 START_POLL_SECONDS = 0.3
+FRAME_SECONDS = 0.1  # between two updates of a running job: a browser that is asked for more falls behind
 
 
 class Handlers(Binding):
@@ -30,6 +31,7 @@ class Handlers(Binding):
         super().__init__(backend, fields, files)
         self.sources = Sources(self)
         self.menus = Menus(self)
+        self.frame_seconds = FRAME_SECONDS
 
     # --- work ----------------------------------------------------------------------------------------------------
 
@@ -77,12 +79,18 @@ class Handlers(Binding):
         if info.request.controls:
             shown.map_thumbnail = view.data_url(self.backend.get_image(info.request.controls[0].map_id))
         yield self._running(shown, language)
+        due, changed = 0.0, False
         for event in self.backend.events(job):
+            states = shown.states
             shown.fold(event)
+            changed = changed or isinstance(event, (Preview, Result))
             if isinstance(event, Result):
                 pixels = event.request.width * event.request.height * event.request.steps
                 pace = {**(pace or {}), event.request.base: event.seconds / pixels}
-            yield self._moved(shown, language, progress_only=isinstance(event, Progress))
+            if states == shown.states and time.monotonic() < due:
+                continue  # the next update tells this one as well
+            yield self._moved(shown, language, picture=changed, strip=states != shown.states)
+            due, changed = time.monotonic() + self.frame_seconds, False
         yield self._settled(shown, language) | self.updates(pace=pace)
 
     def _running(self, shown: view.JobView, language: str) -> Updates:
@@ -99,15 +107,15 @@ class Handlers(Binding):
             stage_tabs=gr.update(selected="picture"),
         )
 
-    def _moved(self, shown: view.JobView, language: str, *, progress_only: bool) -> Updates:
+    def _moved(self, shown: view.JobView, language: str, *, picture: bool, strip: bool) -> Updates:
         changes: dict[str, Any] = {"status": view.status_html(shown, language)}
-        if not progress_only or len(shown.cells) > 1:
+        if strip:
             changes["strip"] = view.strip_html(shown, language)
-        picture = None
-        if not progress_only:
-            picture = self.files.put_image(shown.preview) if shown.preview else self._picture(shown)
-        if picture is not None:
-            changes |= {"stage": picture, "stage_tabs": gr.update(visible=True), "empty": gr.update(visible=False)}
+        stage = None
+        if picture:
+            stage = self.files.put_image(shown.preview) if shown.preview else self._picture(shown)
+        if stage is not None:
+            changes |= {"stage": stage, "stage_tabs": gr.update(visible=True), "empty": gr.update(visible=False)}
         return self.updates(**changes)
 
     def _settled(self, shown: view.JobView, language: str) -> Updates:

@@ -63,6 +63,11 @@ class JobView:
         done = sum(1.0 if cell.state == "done" else cell.step / cell.request.steps for cell in self.cells)
         return done / len(self.cells)
 
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Return the states of the images."""
+        return tuple(cell.state for cell in self.cells)
+
     def fold(self, event: Event) -> None:
         """Take one event into the view. `Preview` sets the picture on the stage; a `Result` clears it."""
         match event:
@@ -211,7 +216,7 @@ def _print(view: JobView, index: int, language: str) -> str:
             "" if cell.agreement is None else text.get("page.agreement", language, percent=round(100 * cell.agreement))
         )
     elif cell.state == "working":
-        below = text.get("page.working", language, step=cell.step, steps=cell.request.steps)
+        below = text.get("page.working", language)
     else:
         below = text.get("page.waiting", language) if view.running else ""
     pressed = str(index == view.selected and cell.state == "done").lower()
