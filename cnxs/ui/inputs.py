@@ -214,7 +214,7 @@ def _slider(name: str, minimum: float, maximum: float, value: float, step: float
         label=label(f"page.{name}"),
         info=label(f"hint.{name}"),
         elem_id=name.replace("_", "-"),
-        min_width=120,
+        min_width=240,
         buttons=[],
     )
 
