@@ -71,7 +71,7 @@ def test_an_empty_folder_and_an_unknown_condition_are_refused(tmp_path: Path) ->
         find_pictures(tmp_path)
     assert (kind_for("canny"), kind_for("colour")) == ("canny", "colour_grid")
     with pytest.raises(InputError, match="--maps"):
-        kind_for("depth")
+        kind_for("holograms")
 
 
 def test_pictures_keep_their_shape_and_maps_fit(pictures: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cnxs import controls, images
 from cnxs.errors import InputError, UserError
-from cnxs.registry import CONTROL_KINDS
+from cnxs.registry import CONTROL_KINDS, DETECTORS_FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,9 @@ def read(picture: Picture, *, condition: str, native_size: int) -> tuple[Image.I
     width, height = images.default_size(image.size, native_size=native_size, multiple=_SIDE_MULTIPLE)
     placed = images.place(image, width=width, height=height, placement="crop")
     if picture.map is None:
-        return placed, controls.draw(placed, kind=kind_for(condition), params={}).map
+        return placed, controls.draw(
+            placed, kind=kind_for(condition), params={}, weights=Path("models", DETECTORS_FOLDER)
+        ).map
     control_map = images.load(picture.map.read_bytes())
     return placed, images.place(control_map, width=width, height=height, placement="crop")
 

@@ -173,7 +173,7 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
         arrival,
         js="async (owner) => [owner, await window.cnxs.arrival()]",
         **_QUIET,
-    )
+    ).then(None, js="() => window.cnxs.arrived()", **_QUIET)
 
 
 def _wire_restore(handlers: Handlers, fields: Fields) -> None:

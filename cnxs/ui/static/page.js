@@ -39,6 +39,12 @@
     return JSON.stringify({ prompt, negative_prompt, ...own, source, alone: heard.size === 0 });
   }
 
+  // What is used before the page has remembered itself would be overwritten by it: for that moment it waits.
+  const waiting = document.documentElement.classList;
+  const arrived = () => waiting.remove("arriving");
+  waiting.add("arriving");
+  setTimeout(arrived, 10000);
+
   function keep(change) {
     write(sessionStorage, change);
     if ("prompt" in change) write(localStorage, change);
@@ -92,5 +98,5 @@
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watch);
   else watch();
 
-  window.cnxs = { arrival, keep, copyMap };
+  window.cnxs = { arrival, arrived, keep, copyMap };
 })();
