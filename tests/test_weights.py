@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from cnxs.checkpoints.metadata import read_shapes
 from cnxs.errors import CheckpointError, InputError
-from cnxs.registry import BASE_MODELS, CONTROL_NETWORKS
+from cnxs.registry import BASE_MODELS, CONTROL_NETWORKS, DETECTORS, DETECTORS_FOLDER
 from cnxs.weights import MINIATURE_FOLDER, Library, __main__, hub, scan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -286,3 +286,14 @@ def test_sdxl_needs_two_text_encoders_and_all_that_others_need() -> None:
     assert "text_encoder_2/model.safetensors" in wanted
     assert "tokenizer_2/vocab.json" in wanted
     assert hub._base_targets(BASE_MODELS["sd15"]) < wanted
+
+
+def test_weights_of_detectors_are_no_models_and_bring_their_kind(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    assert "soft_edge_hed" not in [kind.name for kind in library.models().kinds]
+    file = tmp_path / DETECTORS_FOLDER / DETECTORS["hed"].folder / DETECTORS["hed"].files[0]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    assert list(scan.candidates(tmp_path)) == []
+    assert library.models().unusable == ()
+    assert "soft_edge_hed" in [kind.name for kind in library.models().kinds]

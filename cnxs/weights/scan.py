@@ -11,6 +11,7 @@ from typing import Any, Literal
 from cnxs.checkpoints.metadata import FORMAT, Shape, read_metadata, read_shapes, read_spec
 from cnxs.errors import CheckpointError
 from cnxs.recognise import CONTEXT_WIDTHS, recognise_shapes
+from cnxs.registry import DETECTORS_FOLDER
 from cnxs.specs import ControlSpec
 
 Kind = Literal["base", "control", "lora", "embedding", "vae"]
@@ -44,9 +45,12 @@ class Item:
 
 
 def candidates(folder: Path, depth: int = _DEEPEST) -> Iterator[Path]:
-    """Yield the weight files and model folders below a folder, in order of their names; hidden ones are left out."""
+    """Yield the weight files and model folders below a folder, in order of their names.
+
+    Hidden ones are left out, and the detectors': those are no models of pictures.
+    """
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path.name == DETECTORS_FOLDER:
             continue
         if path.is_dir():
             if _is_model(path):
