@@ -124,7 +124,9 @@ def _peers(
     """Return diffusers' own ControlNet-XS and ControlNet on the same base, as their pipelines call them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        adapter = ControlNetXSAdapter.from_unet(base, size_ratio=0.0125, learn_time_embedding=True)
+        adapter = ControlNetXSAdapter.from_unet(
+            base, size_ratio=0.0125, num_attention_heads=[1, 1, 2, 2], learn_time_embedding=True
+        )
         joined: Any = UNetControlNetXSModel.from_unet(base, adapter)
     controlnet: Any = ControlNetModel.from_unet(base)
     for model in (joined, controlnet):
