@@ -182,7 +182,8 @@ class Handlers(Binding):
     def arrive(self, owner: str | None, arrival: str, request: gr.Request) -> Updates:
         """Greet a page that was just loaded: find its job again, and what was typed."""
         language, kept = words.language(request), _object(arrival)
-        owner = owner if isinstance(owner, str) and owner else new_owner()
+        # The tab's own memory is there at once; the browser's may still be on its way when the page arrives.
+        owner = next((token for token in (owner, kept.get("owner")) if isinstance(token, str) and token), new_owner())
         source = next((name for name in SOURCES if name == kept.get("source")), "photo")
         models = self.backend.models()
         changes = self.menus.refreshed(models, models.bases[0].name, source, language) | self.updates(

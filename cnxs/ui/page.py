@@ -174,6 +174,7 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
         js="async (owner) => [owner, await window.cnxs.arrival()]",
         **_QUIET,
     ).then(None, js="() => window.cnxs.arrived()", **_QUIET)
+    fields["owner"].change(None, fields["owner"], js="(owner) => window.cnxs.keep({ owner })", **_QUIET)
 
 
 def _wire_restore(handlers: Handlers, fields: Fields) -> None:
