@@ -299,6 +299,7 @@ def test_a_zoomed_paper_is_drawn_on_where_the_pointer_is(session: Session) -> No
     session.page.mouse.move(*session.at(0.5, 0.5))
     session.page.keyboard.down("Control")
     session.page.mouse.wheel(0, -400 * math.log(2))
+    session.page.locator("[data-tool=fit]:enabled").wait_for()  # the wheel is handled later than it is turned
     session.page.keyboard.up("Control")
     session.draw([(0.4, 0.6), (0.8, 0.6)])
     assert_ink(session.strokes(1), [(0.45, 0.55), (0.65, 0.55)])

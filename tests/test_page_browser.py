@@ -126,7 +126,6 @@ def test_strengths_are_compared_and_one_is_kept(visit: Callable[..., Any], photo
     page.locator("#slider img").first.wait_for()
 
 
-@pytest.mark.slow  # the held job's Cancel button sometimes does not show; the cause is not found
 def test_a_reloaded_page_finds_its_running_job_and_its_words(
     studio: Studio, visit: Callable[..., Any], photo: Image.Image
 ) -> None:
@@ -146,7 +145,6 @@ def test_a_reloaded_page_finds_its_running_job_and_its_words(
     page.locator("#control-map img").wait_for()
 
 
-@pytest.mark.slow  # the held job's Cancel button sometimes does not show; the cause is not found
 def test_cancel_stops_the_job_and_gives_the_page_back(
     studio: Studio, visit: Callable[..., Any], photo: Image.Image
 ) -> None:

@@ -334,20 +334,20 @@ def test_prompts_are_escaped_where_they_become_html() -> None:
 
 
 def test_a_new_page_gets_an_owner_and_finds_nothing(session: Session) -> None:
-    changes = session.apply(session.handlers.arrive(None, "", ENGLISH))
-    assert len(changes["owner"]) >= 24
+    changes = session.apply(session.handlers.arrive("", ENGLISH))
+    assert len(changes["owner"]) >= 32
+    guessable = session.apply(session.handlers.arrive(json.dumps({"owner": "me"}), ENGLISH))
+    assert guessable["owner"] not in ("me", changes["owner"])
     assert "job" not in changes
 
 
 def test_a_reloaded_page_finds_its_job_and_everything_that_was_set(session: Session) -> None:
     session.set(prompt="a fox", seed=11, steps=4, kind="line_art")
     submitted(session)
-    kept = json.dumps({"job": session.values[session.fields["job"]], "prompt": "a fox", "source": "photo"})
+    kept = {"job": session.values[session.fields["job"]], "prompt": "a fox", "source": "photo"}
     owner = session.values[session.fields["owner"]]
-    changes = session.apply(session.handlers.arrive(owner, kept, ENGLISH))
-    assert changes["job"] == session.values[session.fields["job"]]
-    memory = json.dumps({"owner": owner, "job": changes["job"]})  # the browser's own comes late
-    assert session.apply(session.handlers.arrive("", memory, ENGLISH))["job"] == changes["job"]
+    changes = session.apply(session.handlers.arrive(json.dumps({"owner": owner, **kept}), ENGLISH))
+    assert (changes["job"], changes["owner"]) == (session.values[session.fields["job"]], owner)
     assert (changes["prompt"], changes["seed"], changes["steps"], changes["kind"]) == ("a fox", 11, 4, "line_art")
     assert opened(changes["photo"]).size == (96, 64)
 
@@ -381,13 +381,13 @@ def test_a_png_brings_everything_back_and_says_what_it_cannot(session: Session, 
 def test_two_tabs_of_one_browser_do_not_mix(session: Session) -> None:
     submitted(session)
     owner = session.values[session.fields["owner"]]
-    other_tab = session.handlers.arrive(owner, json.dumps({"alone": False}), ENGLISH)
+    other_tab = session.handlers.arrive(json.dumps({"owner": owner, "alone": False}), ENGLISH)
     assert session.fields["job"] not in other_tab
 
 
 @pytest.mark.parametrize("arrival", ["", "nonsense", "[]", '{"job": 3, "source": "nowhere", "prompt": null}'])
 def test_a_damaged_memory_of_the_browser_is_no_problem(session: Session, arrival: str) -> None:
-    assert session.apply(session.handlers.arrive(None, arrival, GERMAN))["prompt"] == ""
+    assert session.apply(session.handlers.arrive(arrival, GERMAN))["prompt"] == ""
 
 
 def test_every_example_is_laid_out_with_its_kind(session: Session) -> None:

@@ -21,6 +21,7 @@ from cnxs.ui.menus import Menus
 from cnxs.ui.sources import Sources
 
 START_POLL_SECONDS = 0.3
+OWNER_LENGTH = (32, 64)  # characters of a browser's token
 FRAME_SECONDS = 0.1  # between two updates of a running job: a browser that is asked for more falls behind
 
 
@@ -60,7 +61,7 @@ class Handlers(Binding):
 
     def _submit(self, values: Values, control: ControlUse | None, axes: Sequence[Axis]) -> Updates:
         request = form.build_request(values, control=control, axes=axes)
-        owner = values["owner"] or new_owner()
+        owner = _owner(values["owner"])
         job_id = self.backend.submit(request, owner)
         return self.updates(job=job_id, owner=owner, seed=request.seed)
 
@@ -179,11 +180,11 @@ class Handlers(Binding):
 
     # --- coming back ---------------------------------------------------------------------------------------------
 
-    def arrive(self, owner: str | None, arrival: str, request: gr.Request) -> Updates:
+    def arrive(self, arrival: str, request: gr.Request) -> Updates:
         """Greet a page that was just loaded: find its job again, and what was typed."""
         language, kept = words.language(request), _object(arrival)
-        # The tab's own memory is there at once; the browser's may still be on its way when the page arrives.
-        owner = next((token for token in (owner, kept.get("owner")) if isinstance(token, str) and token), new_owner())
+        # From here on the server keeps the owner: what a browser holds may reach a handler late.
+        owner = _owner(kept.get("owner"))
         source = next((name for name in SOURCES if name == kept.get("source")), "photo")
         models = self.backend.models()
         changes = self.menus.refreshed(models, models.bases[0].name, source, language) | self.updates(
@@ -238,9 +239,10 @@ class Handlers(Binding):
         return self.updates(**{name: change for name, change in changes.items() if name in self.fields})
 
 
-def new_owner() -> str:
-    """Return a token that nobody can guess."""
-    return secrets.token_urlsafe(24)
+def _owner(token: Any) -> str:
+    """Return the browser's own token if it is one that nobody can guess, else a new one."""
+    fits = isinstance(token, str) and OWNER_LENGTH[0] <= len(token) <= OWNER_LENGTH[1]
+    return token if fits else secrets.token_urlsafe(24)
 
 
 def _finished(shown: view.JobView | None) -> view.Cell:

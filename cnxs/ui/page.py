@@ -67,11 +67,17 @@ def launch_options() -> dict[str, Any]:
 
 
 def _states(fields: Fields) -> None:
-    fields["owner"] = gr.BrowserState(None, storage_key="cnxs.owner", secret="cnxs")  # keeps it over restarts
-    for name, start in (("source", "photo"), ("job", None), ("view", None), ("pace", None), ("fitted", None)):
+    for name, start in (
+        ("owner", None),
+        ("source", "photo"),
+        ("job", None),
+        ("view", None),
+        ("pace", None),
+        ("fitted", None),
+    ):
         fields[name] = gr.State(start)
     fields["waking"] = gr.Timer(0.7, active=False)
-    # What the browser remembers of this tab, filled in by its script when the page arrives.
+    # What the browser remembers of its user and of this tab, filled in by its script when the page arrives.
     fields["arrival"] = gr.Textbox(visible=False)
 
 
@@ -169,12 +175,11 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
     arrival = [component for name, component in fields.items() if not isinstance(component, gr.Button)]
     page.load(
         edge(handlers.arrive),
-        [fields["owner"], fields["arrival"]],
+        [fields["arrival"]],
         arrival,
-        js="async (owner) => [owner, await window.cnxs.arrival()]",
+        js="async () => [await window.cnxs.arrival()]",
         **_QUIET,
     ).then(None, js="() => window.cnxs.arrived()", **_QUIET)
-    fields["owner"].change(None, fields["owner"], js="(owner) => window.cnxs.keep({ owner })", **_QUIET)
 
 
 def _wire_restore(handlers: Handlers, fields: Fields) -> None:

@@ -1,6 +1,7 @@
 // The page's own script: keyboard, the tab's title, what a tab remembers. No state of the work: that is the server's.
 (() => {
   const MEMORY = "cnxs.memory";
+  const OWNER = "cnxs.owner";
   const tabs = "BroadcastChannel" in window ? new BroadcastChannel("cnxs") : null;
   const heard = new Set();
   const me = Math.random().toString(36).slice(2);
@@ -27,6 +28,18 @@
     }
   }
 
+  // The browser's name for itself, for as long as its storage lasts: what the server tells its jobs apart by.
+  function owner() {
+    const bytes = Array.from(crypto.getRandomValues(new Uint8Array(24)));
+    const fresh = bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    try {
+      localStorage.setItem(OWNER, localStorage.getItem(OWNER) || fresh);
+      return localStorage.getItem(OWNER);
+    } catch {
+      return fresh; // without a storage, each load of the page is a new user
+    }
+  }
+
   // The tab's own memory first; words typed in a tab that is gone come from the browser's.
   async function arrival() {
     const own = sessionStorage.getItem(MEMORY) ? read(sessionStorage) : {};
@@ -36,7 +49,7 @@
     }
     const { prompt, negative_prompt } = read(localStorage);
     const source = sessionStorage.getItem("cnxs.source");
-    return JSON.stringify({ prompt, negative_prompt, ...own, source, alone: heard.size === 0 });
+    return JSON.stringify({ prompt, negative_prompt, ...own, source, owner: owner(), alone: heard.size === 0 });
   }
 
   // What is used before the page has remembered itself would be overwritten by it: for that moment it waits.
