@@ -158,6 +158,21 @@ def test_cancel_stops_the_job_and_gives_the_page_back(
     page.locator("#generate").wait_for()
 
 
+def test_the_stream_of_answers_is_never_closed(visit: Callable[..., Any], photo: Image.Image) -> None:
+    """Gradio loses what it answers between closing the stream and opening it again; see `_hold_line`."""
+    page = visit()
+    streams: list[str] = []
+    page.on("request", lambda request: "/queue/data" in request.url and streams.append(request.url))
+    for _ in range(2):
+        page.reload()
+        ready(page)
+        streams.clear()
+        upload(page, photo)
+        page.locator("#generate").click()
+        finished(page)
+        assert not streams
+
+
 def test_every_mishap_is_a_sentence_and_the_page_goes_on(visit: Callable[..., Any], photo: Image.Image) -> None:
     page = visit()
     page.locator("#generate").click()

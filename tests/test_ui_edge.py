@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -31,14 +32,29 @@ def test_a_user_error_is_shown_as_its_sentence_in_the_language_of_the_browser() 
 
 
 def test_any_other_error_is_logged_and_told_plainly(caplog: pytest.LogCaptureFixture) -> None:
-    def handler(request: gr.Request) -> Iterator[int]:
-        yield 1
+    def handler(request: gr.Request) -> Iterator[dict[Any, Any]]:
+        yield {}
         raise RuntimeError("secret path /home/someone")
 
     with caplog.at_level(logging.ERROR), pytest.raises(gr.Error) as caught:
         list(edge(handler)(ENGLISH))
     assert "secret" not in caught.value.message
     assert "secret" in caplog.text
+
+
+def test_what_a_stream_said_once_is_in_all_that_follows() -> None:
+    with gr.Blocks():
+        note, button, memory = gr.HTML(), gr.Button(), gr.State()
+
+    def handler() -> Iterator[dict[Any, Any]]:
+        yield {note: "started", button: gr.update(visible=False), memory: 1}
+        yield {note: "half done"}
+        yield {button: gr.update(interactive=True), memory: 2}
+
+    first, second, third = edge(handler)()
+    assert first == {note: gr.update(value="started"), button: gr.update(visible=False), memory: 1}
+    assert second == first | {note: gr.update(value="half done")}
+    assert third == second | {button: gr.update(visible=False, interactive=True), memory: 2}
 
 
 @pytest.mark.parametrize(

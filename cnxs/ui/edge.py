@@ -4,7 +4,7 @@ import functools
 import html
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ def edge(handler: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(handler)
         def stream(*args: Any) -> Iterator[Any]:
             with _told(args):
-                yield from handler(*args)
+                yield from cumulative(handler(*args))
 
         return stream
 
@@ -37,6 +37,27 @@ def edge(handler: Callable[..., Any]) -> Callable[..., Any]:
             return handler(*args)
 
     return call
+
+
+def cumulative(stream: Iterable[Mapping[Any, Any]]) -> Iterator[dict[Any, Any]]:
+    """Let each yield of a handler say all that the yields before it said, the newest word last.
+
+    Gradio sends the second yield as a difference to the first and applies it in place. Where the browser has not
+    shown the first by then, what only the first said is lost: a component that the second leaves out is taken back.
+    """
+    said: dict[Any, Any] = {}
+    for updates in stream:
+        for component, change in updates.items():
+            if isinstance(component, gr.State):  # never sent to the browser
+                said[component] = change
+            else:
+                said[component] = said.get(component, {}) | (change if is_update(change) else gr.update(value=change))
+        yield dict(said)
+
+
+def is_update(change: Any) -> bool:
+    """Return whether a change is one of properties (`gr.update`) rather than a plain value."""
+    return isinstance(change, dict) and "__type__" in change
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The page: its layout, and which use of it calls which handler."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import gradio as gr
@@ -18,6 +20,8 @@ from cnxs.ui.theme import Studio
 from cnxs.ui.words import label
 
 MAX_UPLOAD = "64mb"
+MAX_EVENTS = 200  # at once over all pages; each open page has one that never ends
+PULSE_SECONDS = 5.0
 CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are looked at, and how old they may get
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -43,6 +47,7 @@ def build_ui(backend: Backend) -> gr.Blocks:
         gr.HTML(
             label("page.keys"), html_template='<p class="keys">${value}</p>', apply_default_css=False, elem_id="keys"
         )
+        _hold_line(page)
         handlers = Handlers(backend, fields, PictureFiles())
         _wire_menus(handlers, fields)
         _wire_preview(handlers, fields)
@@ -58,6 +63,7 @@ def launch_options() -> dict[str, Any]:
         "head": f"<script>{(STATIC / 'page.js').read_text('utf-8')}</script>",
         "i18n": words.translations(),
         "max_file_size": MAX_UPLOAD,
+        "max_threads": MAX_EVENTS,
         "allowed_paths": [],
         "enable_monitoring": False,
         "run_history": False,
@@ -79,6 +85,23 @@ def _states(fields: Fields) -> None:
     fields["waking"] = gr.Timer(0.7, active=False)
     # What the browser remembers of its user and of this tab, filled in by its script when the page arrives.
     fields["arrival"] = gr.Textbox(visible=False)
+
+
+def _hold_line(page: gr.Blocks) -> None:
+    """Keep one event of each page running for as long as the page is open.
+
+    Gradio answers all events of a page on one stream, closes it whenever none is pending, and opens it again with
+    the next: an answer that falls in between is lost. A stream that always has a pending event is never closed.
+    The page's script lets no other event out before this one.
+    """
+    mark = gr.Textbox(visible=False)
+    page.load(_pulse, mark, None, js="() => [window.cnxs.PULSE]", **_QUIET)
+
+
+async def _pulse(_: str) -> AsyncIterator[None]:
+    while True:
+        yield  # where Gradio ends it once the page is gone
+        await asyncio.sleep(PULSE_SECONDS)
 
 
 def _masthead(fields: Fields) -> None:

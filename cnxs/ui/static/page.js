@@ -70,6 +70,21 @@
     await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
   }
 
+  // The event that keeps Gradio's stream open (see _hold_line in page.py) goes first, every other waits for it.
+  const PULSE = "cnxs.pulse";
+  const plainFetch = window.fetch.bind(window);
+  let beat;
+  const beating = new Promise((resolve) => (beat = resolve));
+  setTimeout(() => beat(), 5000);
+  window.fetch = async (input, init) => {
+    const joins = String(input?.url ?? input).includes("/queue/join");
+    const isPulse = joins && String(init?.body).includes(PULSE);
+    if (joins && !isPulse) await beating;
+    const response = await plainFetch(input, init);
+    if (isPulse) beat();
+    return response;
+  };
+
   // A picture hangs as large as the wall allows, whatever its own size: its shape decides the width.
   document.addEventListener(
     "load",
@@ -111,5 +126,5 @@
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watch);
   else watch();
 
-  window.cnxs = { arrival, arrived, keep, copyMap };
+  window.cnxs = { PULSE, arrival, arrived, keep, copyMap };
 })();
