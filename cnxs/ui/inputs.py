@@ -34,6 +34,7 @@ def source_column(fields: Fields, models: Models) -> None:
             fields["photo"] = _upload("photo", ["upload", "clipboard", "webcam"])
         with gr.Tab(label("page.tab_sketch"), id="sketch", elem_id="tab-sketch") as fields["tab_sketch"]:
             fields["sketch"] = SketchCanvas(elem_id="sketch")
+            fields["live"] = gr.Checkbox(False, label=label("page.live"), info=label("hint.live"), elem_id="live")
         with gr.Tab(label("page.tab_map"), id="map", elem_id="tab-map") as fields["tab_map"]:
             fields["map"] = _upload("map", ["upload", "clipboard"])
     kinds = [choice.kind.name for choice in kind_choices(models, models.bases[0].name)]

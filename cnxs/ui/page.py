@@ -9,7 +9,7 @@ from gradio.components import Component
 
 from cnxs import text
 from cnxs.protocol import Backend
-from cnxs.ui import words
+from cnxs.ui import live, words
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.handlers import Handlers
@@ -52,6 +52,7 @@ def build_ui(backend: Backend) -> gr.Blocks:
         _wire_menus(handlers, fields)
         _wire_preview(handlers, fields)
         _wire_work(page, handlers, fields)
+        _wire_live(handlers, fields)
     return page
 
 
@@ -203,6 +204,20 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
         js="async () => [await window.cnxs.arrival()]",
         **_QUIET,
     ).then(None, js="() => window.cnxs.arrived()", **_QUIET)
+
+
+def _wire_live(handlers: Handlers, fields: Fields) -> None:
+    sketching = live.Live(handlers, handlers.sources)
+    seed = [fields["seed"], fields["random_seed"]]
+    fields["live"].change(edge(sketching.switch), [fields["live"], *seed], [fields["generate"], *seed], **_QUIET)
+    gr.on(
+        [fields["sketch"].change, fields["live"].change],
+        edge(sketching.frame),
+        _request_inputs(fields),
+        live.outputs(fields),
+        trigger_mode="multiple",
+        **_QUIET,
+    )
 
 
 def _wire_restore(handlers: Handlers, fields: Fields) -> None:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from cnxs import text
@@ -145,9 +146,9 @@ def number(value: float, language: str) -> str:
     return written.replace(".", ",") if language == "de" else written
 
 
-def waiting_html(key: str, language: str) -> str:
+def waiting_html(key: str, language: str, fields: Mapping[str, object] = MappingProxyType({})) -> str:
     """Return the status line of a page that shows no job."""
-    return f'<div class="status" role="status">{escape(text.get(key, language))}</div>'
+    return f'<div class="status" role="status">{escape(text.get(key, language, **fields))}</div>'
 
 
 def restored_html(left_out: Sequence[str], language: str) -> str:
