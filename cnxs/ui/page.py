@@ -60,8 +60,8 @@ def launch_options() -> dict[str, Any]:
     """Return what the page needs from `launch`: its look, its scripts, its languages, its limits."""
     return {
         "theme": Studio(),
-        "css": (STATIC / "style.css").read_text("utf-8"),
-        "head": f"<script>{(STATIC / 'page.js').read_text('utf-8')}</script>",
+        "css": _static("style.css"),
+        "head": f"<style>{_static('states.css')}</style><script>{_static('page.js')}</script>",
         "i18n": words.translations(),
         "max_file_size": MAX_UPLOAD,
         "max_threads": MAX_EVENTS,
@@ -71,6 +71,10 @@ def launch_options() -> dict[str, Any]:
         "footer_links": [],
         "ssr_mode": False,
     }
+
+
+def _static(name: str) -> str:
+    return (STATIC / name).read_text("utf-8")
 
 
 def _states(fields: Fields) -> None:
