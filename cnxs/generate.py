@@ -155,26 +155,26 @@ def run(task: Task, options: argparse.Namespace, studio: Studio) -> int:
     return written
 
 
+def open_studio(options: argparse.Namespace) -> Studio:
+    """Return the backend that the options ask for, its engine started; it keeps no history."""
+    engine = make_engine(
+        device=options.device,
+        models_dir=options.models,
+        threads=options.threads,
+        offline=False,
+        dtype=options.dtype,
+    )
+    detectors = options.models / DETECTORS_FOLDER
+    return Studio([engine], images=ImageStore(None), history=None, catalogue=engine.models, detectors=detectors)
+
+
 def main(given: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = arguments(given)
     logging.basicConfig(level=logging.WARNING)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        engine = make_engine(
-            device=options.device,
-            models_dir=options.models,
-            threads=options.threads,
-            offline=False,
-            dtype=options.dtype,
-        )
-        with Studio(
-            [engine],
-            images=ImageStore(None),
-            history=None,
-            catalogue=engine.models,
-            detectors=options.models / DETECTORS_FOLDER,
-        ) as studio:
+        with open_studio(options) as studio:
             written = sum(run(task, options, studio) for task in tasks(options))
         print(text.get("cli.generate_done", count=written, folder=options.out))
     except UserError as error:

@@ -3,6 +3,7 @@
 python -m cnxs.evaluation edges --sheet edges.png
 python -m cnxs.evaluation connections --plot connections.png
 python -m cnxs.evaluation delay
+python -m cnxs.evaluation coco --images val2017 --captions captions_val2017.json --out coco
 """
 
 import argparse
@@ -17,6 +18,7 @@ import torch
 from cnxs import text
 from cnxs.checkpoints import native
 from cnxs.errors import InputError, UserError
+from cnxs.evaluation import coco
 from cnxs.evaluation.bench import Bench
 from cnxs.evaluation.connections import measure_connections
 from cnxs.evaluation.delay import mean_delays, miniature_unet, probe_types, stable_diffusion_unet
@@ -208,7 +210,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--steps", type=int, default=20, metavar="N", help=text.get("cli.evaluation_steps"))
         command.add_argument("--threads", type=int, default=1, metavar="N", help=text.get("cli.evaluation_threads"))
     delay.add_argument("--base", choices=("sd21", "miniature"), default="sd21", help=text.get("cli.evaluation_base"))
-    for command, run in ((edges, _edges), (connections, _connections), (delay, _delay)):
+    pictures = commands.add_parser("coco", help=text.get("cli.coco"))
+    coco.add_command(pictures)
+    for command, run in ((edges, _edges), (connections, _connections), (delay, _delay), (pictures, coco.run)):
         command.add_argument("--json", type=Path, metavar="FILE", help=text.get("cli.evaluation_json"))
         command.set_defaults(run=run)
     return parser
