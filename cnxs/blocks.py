@@ -7,7 +7,13 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.unets.unet_2d_blocks import CrossAttnDownBlock2D, CrossAttnUpBlock2D, DownBlock2D, UpBlock2D
+from diffusers.models.unets.unet_2d_blocks import (
+    CrossAttnDownBlock2D,
+    CrossAttnUpBlock2D,
+    DownBlock2D,
+    UNetMidBlock2DCrossAttn,
+    UpBlock2D,
+)
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
@@ -126,9 +132,13 @@ def check_base(base: UNet2DConditionModel) -> None:
         CheckpointError: for a U-Net with other kinds of blocks, or with FreeU switched on.
     """
     known = (DownBlock2D, CrossAttnDownBlock2D, UpBlock2D, CrossAttnUpBlock2D)
-    for stage in _stages(base.down_blocks) + _stages(base.up_blocks):
-        if type(stage) not in known:
-            raise CheckpointError("base_block_unknown", block=type(stage).__name__)
+    stages = _stages(base.down_blocks) + _stages(base.up_blocks)
+    strange = [stage for stage in stages if type(stage) not in known]
+    if type(base.mid_block) is not UNetMidBlock2DCrossAttn:
+        strange.append(base.mid_block)
+    if strange:
+        raise CheckpointError("base_block_unknown", block=type(strange[0]).__name__)
+    for stage in stages:
         if getattr(stage, "s1", None) is not None:
             raise CheckpointError("base_freeu")
 

@@ -326,6 +326,8 @@ def test_a_base_that_a_walk_would_get_wrong_is_refused() -> None:
     kinds = ("SimpleCrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D")
     other = tiny.unet(down_block_types=kinds, attention_head_dim=8)
     assert key_of(lambda: CoupledUNet(other)) == ("base_block_unknown", {"block": "SimpleCrossAttnDownBlock2D"})
+    plain_middle = tiny.unet(mid_block_type="UNetMidBlock2D")
+    assert key_of(lambda: CoupledUNet(plain_middle)) == ("base_block_unknown", {"block": "UNetMidBlock2D"})
     base = tiny.unet()
     base.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4)
     assert key_of(lambda: CoupledUNet(base))[0] == "base_freeu"
