@@ -190,6 +190,17 @@ def test_the_edges_command_prints_its_tables_and_writes_its_files(
         assert picture.width > 1500
 
 
+def test_two_files_of_one_name_are_two_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / CANNY.name
+    copy.write_bytes(CANNY.read_bytes())
+    figures = tmp_path / "edges.json"
+    given = ["edges", "--controls", str(CANNY), str(copy), "--cases", "2", "--steps", "1", "--json", str(figures)]
+    assert command.main(given) == 0
+    first, second, _ = (result["network"] for result in json.loads(figures.read_text("utf-8"))["results"])
+    assert (first, second) == (str(CANNY.with_suffix("")), str(copy.with_suffix("")))
+    capsys.readouterr()
+
+
 def test_bad_input_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError) as caught:
         command.find_controls([tmp_path])

@@ -62,7 +62,11 @@ def find_controls(paths: Sequence[Path]) -> list[Path]:
 
 def _edges(options: argparse.Namespace) -> int:
     bench = _bench(options)
-    controls = {file.stem: native.load(file) for file in find_controls(options.controls)}
+    files = find_controls(options.controls)
+    stems = [file.stem for file in files]
+    controls = {
+        file.stem if stems.count(file.stem) == 1 else str(file.with_suffix("")): native.load(file) for file in files
+    }
     sections: list[Section] = []
     print(_settings(options), flush=True)
     for name, control in controls.items():
