@@ -23,7 +23,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cnxs import pnginfo
+from cnxs import images, pnginfo
 from cnxs.errors import InputError
 from cnxs.history_index import Index
 from cnxs.records import Gallery, Record, Search
@@ -127,18 +127,19 @@ class History:
             raise InputError("unknown_record") from error
 
     def thumbnail(self, record_id: str, *, owner: str | None = None) -> bytes:
-        """Return a small WebP picture, at most `THUMBNAIL_SIZE` pixels wide and high. Raises as `get`."""
+        """Return a small WebP picture, at most `THUMBNAIL_SIZE` pixels wide and high.
+
+        Raises:
+            InputError: as `get`; or if the stored file was damaged.
+        """
         self.get(record_id, owner=owner)
         cached = self.folder / "thumbnails" / f"{record_id}.webp"
         try:
             return cached.read_bytes()
         except FileNotFoundError:
-            with Image.open(io.BytesIO(self.png(record_id))) as image:
-                image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
-                buffer = io.BytesIO()
-                image.save(buffer, format="WEBP", quality=85)
-            _write_atomically(cached, buffer.getvalue())
-            return buffer.getvalue()
+            data = _thumbnail(images.load(self.png(record_id)))
+            _write_atomically(cached, data)
+            return data
 
     def search(
         self,
@@ -306,6 +307,13 @@ class _Files:
         except (InputError, KeyError, ValueError, TypeError) as error:
             logger.warning("%s is left out of the history: %s", path.name, error)
             return None
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
+    buffer = io.BytesIO()
+    image.save(buffer, format="WEBP", quality=85)
+    return buffer.getvalue()
 
 
 def _owned(record: Record | None, owner: str | None) -> Record:

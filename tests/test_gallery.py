@@ -14,6 +14,7 @@ from cnxs.protocol import Models
 from cnxs.records import Search
 from cnxs.request import ControlUse, GenerationRequest, defaults
 from cnxs.store import ImageStore
+from cnxs.workers import Engine
 
 
 def picture(value: int) -> Image.Image:
@@ -31,7 +32,10 @@ def studio(history: History | None, *, shared: bool) -> Studio:
     def no_models() -> Models:
         return Models(bases=(), networks=(), kinds=(), device="")
 
-    return Studio([], images=ImageStore(None), history=history, catalogue=no_models, shared=shared)
+    def no_engine() -> Engine:
+        raise AssertionError("no test here generates")
+
+    return Studio([no_engine], images=ImageStore(None), history=history, catalogue=no_models, shared=shared)
 
 
 # --- the seam -----------------------------------------------------------------------------------------------------
