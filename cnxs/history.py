@@ -103,6 +103,8 @@ class History:
         path = self._files.path(record.record_id)
         path.parent.mkdir(exist_ok=True)
         _write_atomically(path, data)
+        with contextlib.suppress(OSError):  # `thumbnail` makes it anew
+            _write_atomically(self._thumbnail_path(record.record_id), _thumbnail(image.copy()), durable=False)
         try:
             self._index.add([record])
         except sqlite3.DatabaseError:  # a full disk, say; the next start finds the file
@@ -133,12 +135,12 @@ class History:
             InputError: as `get`; or if the stored file was damaged.
         """
         self.get(record_id, owner=owner)
-        cached = self.folder / "thumbnails" / f"{record_id}.webp"
+        cached = self._thumbnail_path(record_id)
         try:
             return cached.read_bytes()
         except FileNotFoundError:
             data = _thumbnail(images.load(self.png(record_id)))
-            _write_atomically(cached, data)
+            _write_atomically(cached, data, durable=False)
             return data
 
     def search(
@@ -212,8 +214,11 @@ class History:
         """Remove for good what was deleted."""
         for path in (self.folder / "trash").glob("*.png"):
             path.unlink(missing_ok=True)
-            for derived in (self.folder / "thumbnails" / f"{path.stem}.webp", self.folder / "favourites" / path.stem):
+            for derived in (self._thumbnail_path(path.stem), self.folder / "favourites" / path.stem):
                 derived.unlink(missing_ok=True)
+
+    def _thumbnail_path(self, record_id: str) -> Path:
+        return self.folder / "thumbnails" / f"{record_id}.webp"
 
     def _trashed(self, record_id: str) -> Path:
         return self.folder / "trash" / f"{record_id}.png"
@@ -272,6 +277,9 @@ class _Files:
     def record_ids(self) -> set[str]:
         """Return the ids of all stored files; remove what was left half-written."""
         found: set[str] = set()
+        for path in (self._folder / "thumbnails").glob("*.part"):
+            if _is_abandoned(path):
+                path.unlink(missing_ok=True)
         for day in self._folder.glob("????-??-??"):
             for path in day.iterdir():
                 if path.suffix == ".png" and _RECORD_ID.fullmatch(path.stem):
@@ -335,14 +343,19 @@ def _check_id(record_id: str) -> None:
         raise InputError("unknown_record")
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that at any moment either all of it is there or nothing."""
+def _write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a file so that at any moment either all of it is there or nothing; after a power cut as well if `durable`.
+
+    Raises:
+        OSError: if it cannot be written; nothing of it stays then.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
         Path(temporary).unlink(missing_ok=True)

@@ -37,10 +37,6 @@ class Place:
     chosen: str = ""  # the record that is seen large
     deleted: str = ""  # the record whose deletion can be undone
 
-    def of(self, records: Sequence[Record]) -> "Place":
-        """Return the place once its page was read, with one record more than it holds."""
-        return replace(self, ids=tuple(record.record_id for record in records[:PAGE]), more=len(records) > PAGE)
-
 
 class Browsing:
     """Handlers of the history.
@@ -82,7 +78,8 @@ class Browsing:
     def refresh(self, owner: str, place: Place, request: gr.Request) -> Updates:
         """Show what has come since; only the newest page moves under the eyes of its reader."""
         gallery = self.backend.history(owner)
-        if len(place.pages) > 1 or place.of(gallery.search(place.search, limit=PAGE + 1)) == place:
+        newest = [record.record_id for record in gallery.search(place.search, limit=1)]
+        if len(place.pages) > 1 or newest == list(place.ids[:1]):
             return self.updates(history_place=gr.skip())
         return self._page(gallery, place, words.language(request))
 
@@ -98,7 +95,8 @@ class Browsing:
         records = gallery.search(place.search, before=place.pages[-1], limit=PAGE + 1)
         if not records and len(place.pages) > 1:  # its last record was deleted
             return self._page(gallery, _newer(place), language)
-        place = place.of(records)
+        ids = tuple(record.record_id for record in records[:PAGE])
+        place = replace(place, ids=ids, more=len(records) > PAGE)
         return self.updates(
             history_place=place,
             history_prints=self.prints(gallery, records[:PAGE], place, language),

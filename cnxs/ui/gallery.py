@@ -10,7 +10,7 @@ from cnxs.ui.edge import edge
 from cnxs.ui.handlers import Handlers
 from cnxs.ui.inputs import Fields
 from cnxs.ui.outputs import restorable
-from cnxs.ui.parts import STATIC, Strip
+from cnxs.ui.parts import Prints, Strip
 from cnxs.ui.words import label
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -21,22 +21,6 @@ _FILTERS = ("history_search", "history_base", "history_condition", "history_favo
 # What a page, and an image that is seen large, change.
 _PAGE = ("place", "prints", "count", "pager", "newer", "older", "undo_row")
 _LARGE = ("large", "picture", "facts", "previous", "next", "favourite", "download")
-
-
-class Prints(gr.HTML):
-    """A page of small pictures; the value is `Browsing.prints`. Choosing one triggers `click` with its `id`."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(
-            html_template='<div class="prints"></div><p class="note prints-empty"></p>',
-            js_on_load=(STATIC / "prints.js").read_text("utf-8"),
-            apply_default_css=False,
-            **options,
-        )
-
-    def postprocess(self, value: Any) -> Any:
-        """Return the value as it is: a dictionary, not HTML."""
-        return value
 
 
 def history_button(fields: Fields) -> None:
@@ -151,7 +135,7 @@ def wire(handlers: Handlers, page_fields: Fields, drawer: Fields) -> None:
         [*page, *named("history_base", "history_condition", "history_prompts", "history_recent")],
         js="(...values) => { window.cnxsHistory.open(); return values; }",
         **_QUIET,
-    )
+    ).then(None, js="() => window.cnxsHistory.watch()", **_QUIET)
     for name in _FILTERS:
         event = fields[name].change if name == "history_favourites" else fields[name].input
         event(edge(browsing.look), filters, page, **_NEWEST)

@@ -1,12 +1,12 @@
 // The drawer of the history: opening, closing, keys, and asking for what is new while it is open.
 (() => {
-  const ASK_MS = 1500;
+  const ASK_MS = 2000;
   let asking = null;
   let opener = null;
 
   const find = (selector) => document.querySelector(selector);
   const isOpen = () => find("#history")?.hasAttribute("data-open");
-  const isLarge = () => Boolean(find("#history-large")?.offsetParent);
+  const isLarge = () => Boolean(find("#history-large")?.getClientRects().length);
 
   function rest(on) {
     // What lies below the drawer cannot be reached by keyboard or screen reader.
@@ -28,7 +28,12 @@
     drawer.setAttribute("aria-label", drawer.querySelector("h2")?.textContent ?? "");
     rest(true);
     find("#history-close")?.focus();
-    asking = setInterval(() => document.hidden || press("#history-refresh"), ASK_MS);
+  }
+
+  // Called once the server has shown the first page.
+  function watch() {
+    clearInterval(asking);
+    if (isOpen()) asking = setInterval(() => document.hidden || press("#history-refresh"), ASK_MS);
   }
 
   function close() {
@@ -57,5 +62,5 @@
     true,
   );
 
-  window.cnxsHistory = { open, close };
+  window.cnxsHistory = { open, watch, close };
 })();
