@@ -23,9 +23,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from cnxs import pnginfo
+from cnxs import images, pnginfo
 from cnxs.errors import InputError
-from cnxs.history_index import Index, Record
+from cnxs.history_index import Index
+from cnxs.records import Gallery, Record, Search
 from cnxs.request import GenerationRequest
 from cnxs.store import ImageStore
 
@@ -56,6 +57,10 @@ class History:
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._files = _Files(folder)
         self._index = Index(folder / "index.sqlite3", self._files)
+
+    def of(self, owner: str | None) -> "Gallery":
+        """Return the history as one person sees it; None sees everybody's."""
+        return _Owned(self, owner)
 
     def close(self) -> None:
         """Close the index."""
@@ -98,6 +103,8 @@ class History:
         path = self._files.path(record.record_id)
         path.parent.mkdir(exist_ok=True)
         _write_atomically(path, data)
+        with contextlib.suppress(OSError):  # `thumbnail` makes it anew
+            _write_atomically(self._thumbnail_path(record.record_id), _thumbnail(image.copy()), durable=False)
         try:
             self._index.add([record])
         except sqlite3.DatabaseError:  # a full disk, say; the next start finds the file
@@ -122,18 +129,19 @@ class History:
             raise InputError("unknown_record") from error
 
     def thumbnail(self, record_id: str, *, owner: str | None = None) -> bytes:
-        """Return a small WebP picture, at most `THUMBNAIL_SIZE` pixels wide and high. Raises as `get`."""
+        """Return a small WebP picture, at most `THUMBNAIL_SIZE` pixels wide and high.
+
+        Raises:
+            InputError: as `get`; or if the stored file was damaged.
+        """
         self.get(record_id, owner=owner)
-        cached = self.folder / "thumbnails" / f"{record_id}.webp"
+        cached = self._thumbnail_path(record_id)
         try:
             return cached.read_bytes()
         except FileNotFoundError:
-            with Image.open(io.BytesIO(self.png(record_id))) as image:
-                image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
-                buffer = io.BytesIO()
-                image.save(buffer, format="WEBP", quality=85)
-            _write_atomically(cached, buffer.getvalue())
-            return buffer.getvalue()
+            data = _thumbnail(images.load(self.png(record_id)))
+            _write_atomically(cached, data, durable=False)
+            return data
 
     def search(
         self,
@@ -156,19 +164,25 @@ class History:
         """
         if before is not None:
             _check_id(before)
-        return self._index.search(
-            text,
-            owner=None if owner is None else _owner_digest(owner),
-            base=base,
-            condition=condition,
-            favourites=favourites,
-            before=before,
-            limit=min(limit, MAX_PAGE),
-        )
+        search = Search(text=text, base=base, condition=condition, favourites=favourites)
+        return self._index.search(search, owner=_digest_of(owner), before=before, limit=min(limit, MAX_PAGE))
+
+    def count(self, search: Search, *, owner: str | None = None) -> int:
+        """Return how many records a search finds."""
+        return self._index.count(search, owner=_digest_of(owner))
+
+    def bases(self, *, owner: str | None = None) -> tuple[str, ...]:
+        """Return the names of the base models that there are records of."""
+        return self._index.distinct("base", owner=_digest_of(owner))
+
+    def conditions(self, *, owner: str | None = None) -> tuple[str, ...]:
+        """Return the control kinds that there are records of; "" stands for images without control."""
+        found = self._index.distinct("conditions", owner=_digest_of(owner))
+        return tuple(sorted({kind for kinds in found for kind in kinds.strip("|").split("|")}))
 
     def recent_prompts(self, *, owner: str | None = None, limit: int = 20) -> tuple[str, ...]:
         """Return different prompts, the one used last first."""
-        return self._index.prompts(owner=None if owner is None else _owner_digest(owner), limit=limit)
+        return self._index.prompts(owner=_digest_of(owner), limit=limit)
 
     def favourite(self, record_id: str, *, on: bool, owner: str | None = None) -> None:
         """Mark a record as a favourite, or no longer. Raises `InputError` as `get`."""
@@ -200,11 +214,54 @@ class History:
         """Remove for good what was deleted."""
         for path in (self.folder / "trash").glob("*.png"):
             path.unlink(missing_ok=True)
-            for derived in (self.folder / "thumbnails" / f"{path.stem}.webp", self.folder / "favourites" / path.stem):
+            for derived in (self._thumbnail_path(path.stem), self.folder / "favourites" / path.stem):
                 derived.unlink(missing_ok=True)
+
+    def _thumbnail_path(self, record_id: str) -> Path:
+        return self.folder / "thumbnails" / f"{record_id}.webp"
 
     def _trashed(self, record_id: str) -> Path:
         return self.folder / "trash" / f"{record_id}.png"
+
+
+class _Owned:
+    """A history as one person sees it: `cnxs.records.Gallery`."""
+
+    def __init__(self, history: History, owner: str | None) -> None:
+        self._history, self._owner = history, owner
+
+    def search(self, search: Search, *, before: str | None = None, limit: int = 50) -> tuple[Record, ...]:
+        return self._history.search(**vars(search), owner=self._owner, before=before, limit=limit)
+
+    def count(self, search: Search) -> int:
+        return self._history.count(search, owner=self._owner)
+
+    def bases(self) -> tuple[str, ...]:
+        return self._history.bases(owner=self._owner)
+
+    def conditions(self) -> tuple[str, ...]:
+        return self._history.conditions(owner=self._owner)
+
+    def recent_prompts(self, limit: int = 20) -> tuple[str, ...]:
+        return self._history.recent_prompts(owner=self._owner, limit=limit)
+
+    def get(self, record_id: str) -> Record:
+        return self._history.get(record_id, owner=self._owner)
+
+    def png(self, record_id: str) -> bytes:
+        return self._history.png(record_id, owner=self._owner)
+
+    def thumbnail(self, record_id: str) -> bytes:
+        return self._history.thumbnail(record_id, owner=self._owner)
+
+    def favourite(self, record_id: str, *, on: bool) -> None:
+        self._history.favourite(record_id, on=on, owner=self._owner)
+
+    def delete(self, record_id: str) -> None:
+        self._history.delete(record_id, owner=self._owner)
+
+    def undo_delete(self, record_id: str) -> None:
+        self._history.undo_delete(record_id, owner=self._owner)
 
 
 class _Files:
@@ -220,6 +277,9 @@ class _Files:
     def record_ids(self) -> set[str]:
         """Return the ids of all stored files; remove what was left half-written."""
         found: set[str] = set()
+        for path in (self._folder / "thumbnails").glob("*.part"):
+            if _is_abandoned(path):
+                path.unlink(missing_ok=True)
         for day in self._folder.glob("????-??-??"):
             for path in day.iterdir():
                 if path.suffix == ".png" and _RECORD_ID.fullmatch(path.stem):
@@ -257,10 +317,21 @@ class _Files:
             return None
 
 
+def _thumbnail(image: Image.Image) -> bytes:
+    image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
+    buffer = io.BytesIO()
+    image.save(buffer, format="WEBP", quality=85)
+    return buffer.getvalue()
+
+
 def _owned(record: Record | None, owner: str | None) -> Record:
     if record is None or (owner is not None and record.owner != _owner_digest(owner)):
         raise InputError("unknown_record")
     return record
+
+
+def _digest_of(owner: str | None) -> str | None:
+    return None if owner is None else _owner_digest(owner)
 
 
 def _owner_digest(owner: str) -> str:
@@ -272,14 +343,19 @@ def _check_id(record_id: str) -> None:
         raise InputError("unknown_record")
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that at any moment either all of it is there or nothing."""
+def _write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a file so that at any moment either all of it is there or nothing; after a power cut as well if `durable`.
+
+    Raises:
+        OSError: if it cannot be written; nothing of it stays then.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
         Path(temporary).unlink(missing_ok=True)

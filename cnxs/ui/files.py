@@ -22,16 +22,21 @@ class PictureFiles:
 
     Pictures reach Gradio as files. Given as pixels it would write them over a file that a browser may be reading at
     that moment; and it would drop what is stored inside finished PNGs.
+
+    Args:
+        suffix: of the files' names; tells browsers the format.
+        maximum: how many files are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, suffix: str = ".png", maximum: int = MAX_FILES) -> None:
+        self._suffix, self._maximum = suffix, maximum
         self._folder = Path(tempfile.mkdtemp(prefix="cnxs-pictures-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._names: OrderedDict[str, None] = OrderedDict()
 
     def put(self, data: bytes) -> str:
-        """Return the path of a file with these PNG bytes. The oldest of more than `MAX_FILES` files goes."""
-        name = f"cnxs-{hashlib.sha256(data).hexdigest()[:20]}.png"
+        """Return the path of a file with these bytes of a picture. The oldest of more than `maximum` files goes."""
+        name = f"cnxs-{hashlib.sha256(data).hexdigest()[:20]}{self._suffix}"
         path = self._folder / name
         if not path.exists():
             descriptor, part = tempfile.mkstemp(dir=self._folder)
@@ -40,7 +45,7 @@ class PictureFiles:
             Path(part).replace(path)
         self._names[name] = None
         self._names.move_to_end(name)
-        while len(self._names) > MAX_FILES:
+        while len(self._names) > self._maximum:
             oldest, _ = self._names.popitem(last=False)
             (self._folder / oldest).unlink(missing_ok=True)
         return str(path)

@@ -4,8 +4,6 @@ import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,6 +16,7 @@ from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.inputs import SOURCES, Fields
 from cnxs.ui.menus import Menus
+from cnxs.ui.restoring import Restoring
 from cnxs.ui.sources import Sources
 
 START_POLL_SECONDS = 0.3
@@ -32,6 +31,7 @@ class Handlers(Binding):
         super().__init__(backend, fields, files)
         self.sources = Sources(self)
         self.menus = Menus(self)
+        self.restoring = Restoring(self, self.menus)
         self.frame_seconds = FRAME_SECONDS
 
     # --- work ----------------------------------------------------------------------------------------------------
@@ -198,26 +198,11 @@ class Handlers(Binding):
             negative_prompt=str(kept.get("negative_prompt") or ""),
         )
         job = self._find_job(owner, kept)
-        return changes if job is None else changes | self._restored(job[1], source) | self.updates(job=job[0])
-
-    def restore(self, path: str, request: gr.Request) -> Updates:
-        """Bring back everything that a finished PNG says of its making, and tell what it does not."""
-        language = words.language(request)
-        restored = self.backend.restore(Path(path).read_bytes())
-        if (asked := restored.request) is None:
-            raise InputError("nothing_to_restore")
-        source = "map" if asked.controls and asked.controls[0].kind == "as_is" else "photo"
-        left_out = list(restored.unmapped)
-        try:
-            settings = self._restored(asked, source)
-        except InputError as error:  # a picture of another machine: its settings come back, its source cannot
-            left_out.append(error.sentence(language))
-            settings = self._restored(replace(asked, controls=()), source)
-        kind = asked.controls[0].kind if asked.controls else None
-        changes = self.menus.refreshed(self.backend.models(), asked.base, source, language, kind=kind)
-        told = view.restored_html(left_out, language)
-        shown = {"source": source, "source_tabs": gr.update(selected=source), "random_seed": False, "status": told}
-        return changes | settings | self.updates(**shown)
+        return (
+            changes
+            if job is None
+            else changes | self.restoring.laid_out(job[1], source, language)[0] | self.updates(job=job[0])
+        )
 
     def _find_job(self, owner: str, kept: Mapping[str, Any]) -> tuple[str, GenerationRequest] | None:
         """Return this tab's own job; a new tab takes over the newest running one if no other tab is open."""
@@ -226,17 +211,6 @@ class Handlers(Binding):
         left = [info for info in jobs if info.state in ("queued", "running") and kept.get("alone") is True]
         found = (own or left)[-1:]
         return (found[0].job_id, found[0].request) if found else None
-
-    def _restored(self, request: GenerationRequest, source: str) -> Updates:
-        changes: dict[str, Any] = {name: getattr(request, name) for name in form.REQUEST_FIELDS}
-        if request.controls:
-            control = request.controls[0]
-            names = ("kind", "control_scale", "start", "end")
-            changes |= {name: getattr(control, name) for name in names}
-            changes |= {f"param.{control.kind}.{name}": value for name, value in control.params}
-            if source != "sketch" and control.source_id:
-                changes[source] = self.files.put_image(self.backend.get_image(control.source_id))
-        return self.updates(**{name: change for name, change in changes.items() if name in self.fields})
 
 
 def _owner(token: Any) -> str:

@@ -40,9 +40,9 @@ class Menus:
             steps=info.default_steps, guidance_scale=info.default_guidance_scale, width=multiple, height=multiple
         )
 
-    def use_kind(self, base: str, kind: str | None) -> Updates:
-        """Show the kind's own sliders and the networks that it can drive."""
-        return self._kind(self.backend.models(), base, kind)
+    def use_kind(self, base: str, kind: str | None, network: str = "") -> Updates:
+        """Show the kind's own sliders and the networks that it can drive; the chosen one stays where it fits."""
+        return self._kind(self.backend.models(), base, kind, network)
 
     def wake(self, base: str, source: str, kind: str | None, request: gr.Request) -> Updates:
         """Look again what can be chosen until the models have started."""
@@ -52,7 +52,9 @@ class Menus:
         changes = self.refreshed(models, base, source, language, kind=kind)
         return changes | self.updates(waking=gr.Timer(active=False), device=self.device_html(models, language))
 
-    def refreshed(self, models: Models, base: str, source: str, language: str, *, kind: str | None = None) -> Updates:
+    def refreshed(
+        self, models: Models, base: str, source: str, language: str, *, kind: str | None = None, network: str = ""
+    ) -> Updates:
         choices = form.kind_choices(models, base)
         names = [choice.kind.name for choice in choices]
         labels = [
@@ -62,7 +64,7 @@ class Menus:
         ]
         chosen = kind if kind in names else default_kind(source, names)
         bases = [(self._base_label(info, language), info.name) for info in models.bases]
-        return self._kind(models, base, chosen) | self.updates(
+        return self._kind(models, base, chosen, network) | self.updates(
             kind=gr.update(choices=list(zip(labels, names, strict=True)), value=chosen),
             base=gr.update(choices=bases, value=base),
         )
@@ -70,13 +72,14 @@ class Menus:
     def _base_label(self, info: BaseInfo, language: str) -> str:
         return info.label if info.state == "here" else text.get("page.base_away", language, base=info.label)
 
-    def _kind(self, models: Models, base: str, kind: str | None) -> Updates:
+    def _kind(self, models: Models, base: str, kind: str | None, network: str = "") -> Updates:
         choices = {choice.kind.name: choice for choice in form.kind_choices(models, base)}
         networks = [(n.label, n.name) for n in choices[kind].networks] if kind in choices else []
+        kept = [name for _, name in networks if name == network]
         groups = {f"group.{known.name}": gr.update(visible=known.name == kind) for known in models.kinds}
         has_sliders = any(known.name == kind and known.params for known in models.kinds)
         return self.updates(
-            network=gr.update(choices=networks, value=networks[0][1] if networks else ""),
+            network=gr.update(choices=networks, value=next(iter([*kept, *(name for _, name in networks)]), "")),
             kind_settings=gr.update(visible=has_sliders),
             **groups,
         )

@@ -53,3 +53,9 @@ def outputs(fields: Fields) -> list[Component]:
         "status empty stage_tabs stage tab_beside slider facts actions download strip view pace generate cancel compare"
     )
     return [fields[name] for name in names.split()]
+
+
+def restorable(fields: Fields) -> list[Component]:
+    """Return everything that settings which come back may change."""
+    left_out = ("owner", "arrival", "waking", "view", "job", "restore")
+    return [field for name, field in fields.items() if name not in left_out and not isinstance(field, gr.Button)]

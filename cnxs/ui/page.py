@@ -9,12 +9,12 @@ from gradio.components import Component
 
 from cnxs import text
 from cnxs.protocol import Backend
-from cnxs.ui import live, words
+from cnxs.ui import gallery, live, words
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.handlers import Handlers
 from cnxs.ui.inputs import SOURCES, Fields, prompt_column, source_column
-from cnxs.ui.outputs import outputs, result_column
+from cnxs.ui.outputs import outputs, restorable, result_column
 from cnxs.ui.parts import STATIC
 from cnxs.ui.theme import Studio
 from cnxs.ui.words import label
@@ -22,6 +22,8 @@ from cnxs.ui.words import label
 MAX_UPLOAD = "64mb"
 MAX_EVENTS = 200  # at once over all pages; each open page has one that never ends
 PULSE_SECONDS = 5.0
+STYLES = ("style.css", "history.css")
+SCRIPTS = ("page.js", "history.js")
 CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are looked at, and how old they may get
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -48,11 +50,13 @@ def build_ui(backend: Backend) -> gr.Blocks:
             label("page.keys"), html_template='<p class="keys">${value}</p>', apply_default_css=False, elem_id="keys"
         )
         _hold_line(page)
+        drawer = gallery.history_drawer()
         handlers = Handlers(backend, fields, PictureFiles())
         _wire_menus(handlers, fields)
         _wire_preview(handlers, fields)
         _wire_work(page, handlers, fields)
         _wire_live(handlers, fields)
+        gallery.wire(handlers, fields, drawer)
     return page
 
 
@@ -60,8 +64,9 @@ def launch_options() -> dict[str, Any]:
     """Return what the page needs from `launch`: its look, its scripts, its languages, its limits."""
     return {
         "theme": Studio(),
-        "css": _static("style.css"),
-        "head": f"<style>{_static('states.css')}</style><script>{_static('page.js')}</script>",
+        "css": "".join(map(_static, STYLES)),
+        "head": f"<style>{_static('states.css')}</style>"
+        + "".join(f"<script>{_static(name)}</script>" for name in SCRIPTS),
         "i18n": words.translations(),
         "max_file_size": MAX_UPLOAD,
         "max_threads": MAX_EVENTS,
@@ -116,8 +121,9 @@ def _masthead(fields: Fields) -> None:
             html_template=f"<h1>{text.get('page.title')}</h1><p>${{value}}</p>",
             apply_default_css=False,
         )
+        gallery.history_button(fields)
         fields["restore"] = gr.UploadButton(
-            label("page.restore"), file_types=[".png"], type="filepath", size="sm", elem_id="restore", scale=0
+            label("page.restore"), file_types=[".png", ".json"], type="filepath", size="sm", elem_id="restore", scale=0
         )
         fields["device"] = gr.HTML("", elem_id="device", apply_default_css=False)
 
@@ -148,7 +154,7 @@ def _wire_menus(handlers: Handlers, fields: Fields) -> None:
     gr.on(
         [fields["kind"].change, fields["base"].change],
         edge(handlers.menus.use_kind),
-        [fields["base"], fields["kind"]],
+        [fields["base"], fields["kind"], fields["network"]],
         kind,
         **_NEWEST,
     )
@@ -225,9 +231,7 @@ def _wire_live(handlers: Handlers, fields: Fields) -> None:
 
 
 def _wire_restore(handlers: Handlers, fields: Fields) -> None:
-    left_out = ("owner", "arrival", "waking", "view", "job", "restore")
-    changed = [field for name, field in fields.items() if name not in left_out and not isinstance(field, gr.Button)]
-    fields["restore"].upload(edge(handlers.restore), fields["restore"], changed, **_QUIET)
+    fields["restore"].upload(edge(handlers.restoring.file), fields["restore"], restorable(fields), **_QUIET)
 
 
 def _wire_results(handlers: Handlers, fields: Fields) -> None:

@@ -24,3 +24,19 @@ class Strip(gr.HTML):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(js_on_load=(STATIC / "strip.js").read_text("utf-8"), apply_default_css=False, **options)
+
+
+class Prints(gr.HTML):
+    """A page of small pictures; the value is `Browsing.prints`. Choosing one triggers `click` with its `id`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            html_template='<div class="prints"></div><p class="note prints-empty"></p>',
+            js_on_load=(STATIC / "prints.js").read_text("utf-8"),
+            apply_default_css=False,
+            **options,
+        )
+
+    def postprocess(self, value: Any) -> Any:
+        """Return the value as it is: a dictionary, not HTML."""
+        return value

@@ -151,6 +151,11 @@ def waiting_html(key: str, language: str, fields: Mapping[str, object] = Mapping
     return f'<div class="status" role="status">{escape(text.get(key, language, **fields))}</div>'
 
 
+def alert_html(sentence: str) -> str:
+    """Return the status line that tells what went wrong."""
+    return f'<div class="status failed"><span role="alert">{escape(sentence)}</span></div>'
+
+
 def restored_html(left_out: Sequence[str], language: str) -> str:
     """Return the status line after settings came back, with what could not be."""
     if not left_out:

@@ -89,7 +89,7 @@
   document.addEventListener(
     "load",
     ({ target }) => {
-      if (target instanceof HTMLImageElement && target.closest("#stage"))
+      if (target instanceof HTMLImageElement && target.closest("#stage, #history-picture"))
         target.style.setProperty("--ratio", target.naturalWidth / target.naturalHeight);
     },
     true,
