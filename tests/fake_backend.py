@@ -114,6 +114,7 @@ class FakeBackend:
         self.restored = Restored(request=None)
         self._images = ImageStore(None)
         self._jobs: dict[str, _Job] = {}
+        self._submitted = threading.Condition()
 
     def models(self) -> Models:
         return Models(
@@ -163,11 +164,25 @@ class FakeBackend:
             raise RuntimeError("a programming error, told by the test")
         base = next(base for base in BASES if base.name == request.base)
         validate(request, size_multiple=base.size_multiple)
-        self.requests.append(request)
+        with self._submitted:
+            self.requests.append(request)
+            self._submitted.notify_all()
+        for older in self._jobs.values():
+            if request.live and older.request.live and older.owner == owner:
+                older.cancelled.set()
         job_id = f"job-{len(self._jobs)}"
         self._jobs[job_id] = _Job(request=request, owner=owner)
         threading.Thread(target=self._work, args=(job_id,), daemon=True).start()
         return job_id
+
+    def wait_for_requests(self, count: int) -> None:
+        """Wait until that many were submitted since the list of them was last cleared."""
+        with self._submitted:
+            assert self._submitted.wait_for(lambda: len(self.requests) >= count, timeout=60)
+
+    def states(self) -> list[str]:
+        """Return the states of the jobs whose requests are in the list."""
+        return [job.state for job in self._jobs.values() if any(job.request is asked for asked in self.requests)]
 
     def events(self, job_id: str, after: int = 0) -> Iterator[Event]:
         job = self._jobs[job_id]

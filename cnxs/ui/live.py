@@ -23,16 +23,19 @@ class Live:
         self.backend, self.files, self.sources = binding.backend, binding.files, sources
         self.named, self.updates = binding.named, binding.updates
 
-    def switch(self, on: bool, seed: float | None, random_seed: bool, request: gr.Request) -> Updates:
+    def switch(self, on: bool, source: str, seed: float | None, random_seed: bool, request: gr.Request) -> Updates:
         """Rename the button that then finishes a picture, and hold the seed: else each stroke changed everything."""
-        language = words.language(request)
-        changes: dict[str, Any] = {"generate": text.get("page.finish" if on else "page.generate", language)}
-        if on:
+        language, sketching = words.language(request), on and source == "sketch"
+        changes: dict[str, Any] = {"generate": text.get("page.finish" if sketching else "page.generate", language)}
+        if sketching:
             changes |= {"random_seed": False, "seed": form.draw_seed() if random_seed or seed is None else seed}
         return self.updates(**changes)
 
     def frame(self, data: Mapping[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        """Paint what the strokes show by now. A newer stroke's frame takes this one's place in the backend."""
+        """Paint what the strokes show by now. A newer stroke's frame takes this one's place in the backend.
+
+        Says nothing before its picture is whole, so that the one before it stays until then.
+        """
         values = self.named(data)
         if not (values["live"] and values["source"] == "sketch" and SketchCanvas.decode(values["sketch"])):
             return

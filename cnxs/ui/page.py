@@ -219,9 +219,16 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
 def _wire_live(handlers: Handlers, fields: Fields) -> None:
     sketching = live.Live(handlers, handlers.sources)
     seed = [fields["seed"], fields["random_seed"]]
-    fields["live"].change(edge(sketching.switch), [fields["live"], *seed], [fields["generate"], *seed], **_QUIET)
     gr.on(
-        [fields["sketch"].change, fields["live"].change],
+        [fields["live"].change, fields["source"].change],
+        edge(sketching.switch),
+        [fields["live"], fields["source"], *seed],
+        [fields["generate"], *seed],
+        **_QUIET,
+    )
+    # A pen-up as `input`: Gradio runs the handlers of one event in turn, and those of `change` draw the map first.
+    gr.on(
+        [fields["sketch"].input, fields["live"].change, fields["prompt"].blur, fields["control_scale"].release],
         edge(sketching.frame),
         _request_inputs(fields),
         live.outputs(fields),
