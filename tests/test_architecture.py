@@ -56,7 +56,7 @@ ARROWS: dict[str, set[str]] = {
     "jobs": _WORDS | {"images", "store", "controls", "pnginfo", "history", "job", "workers"},
     "miniature": _WORDS | {"images", "tensors", "codec", "samplers"},
     "training": _WORDS | _NETWORK | (_SAMPLING - {"pipeline"}) | {"images", "controls", "miniature"},
-    "evaluation": _WORDS | _NETWORK | _SAMPLING | {"images", "controls", "metrics", "miniature"},
+    "evaluation": _WORDS | _NETWORK | _SAMPLING | {"images", "controls", "metrics", "miniature", "training"},
     "doctor": _WORDS | _MACHINE,
     "generate": _WORDS | {"images", "store", "pnginfo", "parameters", "history", "jobs", "backend"},
     "benchmark": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "weights", "backend"},
