@@ -17,10 +17,10 @@ from PIL import Image
 
 from cnxs.checkpoints import native
 from cnxs.errors import CheckpointError, InputError
-from cnxs.training.__main__ import stopping
 from cnxs.training.config import PRESETS, TrainingConfig
 from cnxs.training.coupled import CoupledTraining
 from cnxs.training.data import BatchOrder
+from cnxs.training.stopping import stopping
 from cnxs.training.trainer import Trainer, learning_rate
 from tests import tiny
 from tests.tiny_training import TinyData, config, frozen_base, trainer

@@ -4,6 +4,7 @@ python -m cnxs.evaluation edges --sheet edges.png
 python -m cnxs.evaluation connections --plot connections.png
 python -m cnxs.evaluation delay
 python -m cnxs.evaluation coco --images val2017 --captions captions_val2017.json --out coco
+python -m cnxs.evaluation ablation --pools work/pool --output work/ablation --images 24000
 """
 
 import argparse
@@ -18,7 +19,7 @@ import torch
 from cnxs import text
 from cnxs.checkpoints import native
 from cnxs.errors import InputError, UserError
-from cnxs.evaluation import coco
+from cnxs.evaluation import ablation_command, coco
 from cnxs.evaluation.bench import Bench
 from cnxs.evaluation.connections import measure_connections
 from cnxs.evaluation.delay import mean_delays, miniature_unet, probe_types, stable_diffusion_unet
@@ -219,6 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     for command, run in ((edges, _edges), (connections, _connections), (delay, _delay), (pictures, coco.run)):
         command.add_argument("--json", type=Path, metavar="FILE", help=text.get("cli.evaluation_json"))
         command.set_defaults(run=run)
+    ablation_command.add_command(commands)
     return parser
 
 

@@ -7,13 +7,12 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from cnxs.bases import load_folder
+from cnxs.bases import LoadedBase, load_folder
 from cnxs.miniature import ASSETS
 from cnxs.model import ControlNetXS, check_match
 from cnxs.pipeline import Control, Pipeline
@@ -52,12 +51,13 @@ class Bench:
     Args:
         steps: of denoising.
         batch_size: images of one U-Net call.
-        folder: of the base.
+        base: the miniature, loaded; None: loads it.
     """
 
-    def __init__(self, *, steps: int = 20, batch_size: int = BATCH, folder: Path = ASSETS) -> None:
+    def __init__(self, *, steps: int = 20, batch_size: int = BATCH, base: LoadedBase | None = None) -> None:
         device, dtype = torch.device("cpu"), torch.float32
-        self.pipeline = Pipeline(load_folder(folder, MINIATURE, device=device, dtype=dtype), device=device, dtype=dtype)
+        base = base or load_folder(ASSETS, MINIATURE, device=device, dtype=dtype)
+        self.pipeline = Pipeline(base, device=device, dtype=dtype)
         self.steps, self.batch_size = steps, batch_size
         self._plain: dict[tuple[str, int], tuple[torch.Tensor, Image.Image]] = {}
 
@@ -125,8 +125,9 @@ class Bench:
         use = ControlUse(network="", map_id=subject.name, control_scale=control_scale, start=start, end=end)
         return Control(control, use, self.pipeline.encode_hint(control, subject.name, subject.control_map))
 
-    def _denoise(self, batch: Sequence[Subject], columns: Sequence[Sequence[Control]]) -> torch.Tensor:
-        requests = [
+    def requests(self, batch: Sequence[Subject]) -> list[GenerationRequest]:
+        """Return what is asked for each subject, controls apart."""
+        return [
             GenerationRequest(
                 base=MINIATURE.name,
                 prompt=subject.caption,
@@ -136,6 +137,9 @@ class Bench:
             )
             for subject in batch
         ]
+
+    def _denoise(self, batch: Sequence[Subject], columns: Sequence[Sequence[Control]]) -> torch.Tensor:
+        requests = self.requests(batch)
         latents = self.pipeline.prepare_latents(requests)
         for step in self.pipeline.denoise(requests, latents, columns):
             latents = step.latents

@@ -8,12 +8,8 @@ The same command goes on where an earlier start stopped; Ctrl+C saves and stops.
 """
 
 import argparse
-import contextlib
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -26,6 +22,7 @@ from cnxs.training.config import PRESETS, TrainingConfig
 from cnxs.training.data import PoolData, TrainingData
 from cnxs.training.folder import Picture, find_pictures, kind_for
 from cnxs.training.frozen_base import FrozenBase, family_of, load_base
+from cnxs.training.stopping import stopping
 from cnxs.training.trainer import Trainer
 
 
@@ -104,19 +101,6 @@ def _description(trainer: Trainer, base: FrozenBase) -> str:
         f"{share:.1%} of the base; {samples} samples; from step {trainer.step} of "
         f"{trainer.config.steps or '-'} steps, {trainer.config.minutes or '-'} minutes"
     )
-
-
-@contextlib.contextmanager
-def stopping() -> Iterator[threading.Event]:
-    """Give an event that Ctrl+C and a polite kill set, instead of ending the process."""
-    stop = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _parser() -> argparse.ArgumentParser:

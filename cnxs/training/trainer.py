@@ -100,8 +100,8 @@ class Trainer:
         optimizer = torch.optim.AdamW(
             control.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
         )
-        self.module, self.optimizer = accelerator.prepare(CoupledTraining(base.unet, control), optimizer)
-        self.control: ControlNetXS = accelerator.unwrap_model(self.module).control
+        self.module, self.optimizer = accelerator.prepare(self.coupled(control), optimizer)
+        self.control: Any = accelerator.unwrap_model(self.module).control
         self.generator = torch.Generator().manual_seed(config.seed)
         self.order = BatchOrder(data.buckets, batch_size=config.batch_size, seed=config.seed)
         self.step, self.images, self.elapsed = 0, 0, 0.0
@@ -115,7 +115,11 @@ class Trainer:
         """Return where the run's state lies."""
         return self.config.run / "state.pt"
 
-    def _starting_control(self) -> ControlNetXS:
+    def coupled(self, control: Any) -> torch.nn.Module:
+        """Return the module that is trained: it registers `control` under that name, and refers to the base."""
+        return CoupledTraining(self.base.unet, control)
+
+    def _starting_control(self) -> Any:
         if self.config.init is None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.config.seed)
@@ -215,7 +219,7 @@ class Trainer:
         Draws the same timesteps and noise every time.
         """
         generator = torch.Generator().manual_seed(5)
-        module = CoupledTraining(self.base.unet, self.average)
+        module = self.coupled(self.average)
         losses, times = [], []
         for bucket in self.data.held_out:
             for start in range(0, len(bucket), _VALIDATION_BATCH):
@@ -249,6 +253,9 @@ class Trainer:
         partial = self.state_path.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.state_path)
+        self._write_output()
+
+    def _write_output(self) -> None:
         self.average.spec = self.finished_spec()
         native.save(self.average, self.config.output)
 
