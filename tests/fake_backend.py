@@ -17,6 +17,7 @@ from cnxs.protocol import (
     BaseInfo,
     Cancelled,
     ControlMap,
+    DownloadInfo,
     Event,
     Failed,
     Finished,
@@ -107,6 +108,7 @@ class FakeBackend:
         self.starting = False
         self.requests: list[GenerationRequest] = []
         self.restored = Restored(request=None)
+        self.fetched: dict[str, DownloadInfo] = {}
         self._images: dict[str, Image.Image] = {}
         self._jobs: dict[str, _Job] = {}
 
@@ -199,6 +201,15 @@ class FakeBackend:
 
     def count_tokens(self, base: str, prompt: str) -> tuple[int, int]:
         return len(prompt.split()), 75
+
+    def download(self, name: str) -> None:
+        self.fetched[name] = DownloadInfo(name=name, state="running")
+
+    def downloads(self) -> tuple[DownloadInfo, ...]:
+        return tuple(self.fetched.values())
+
+    def cancel_download(self, name: str) -> None:
+        self.fetched[name] = replace(self.fetched[name], state="cancelled")
 
     def _keep(self, image: Image.Image) -> str:
         digest = hashlib.sha256(image.tobytes()).hexdigest()
