@@ -128,6 +128,22 @@ class NetworkInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DetectorInfo:
+    """Weights that some control kinds need to draw their maps, as a menu shows them."""
+
+    name: str
+    label: str
+    kinds: tuple[str, ...]  # the control kinds that they bring
+    state: Literal["here", "downloadable", "missing"]
+    licence: str
+    commercial_use: bool  # whether the licence allows it without asking
+    download_bytes: int
+    notes: tuple[
+        tuple[str, Mapping[str, object]], ...
+    ] = ()  # where they are missing: which files, and where to put them
+
+
+@dataclass(frozen=True, kw_only=True)
 class AddonInfo:
     """A LoRA, an embedding or a VAE of the user's. `family` is "" where its file does not show it."""
 
@@ -144,6 +160,7 @@ class Models:
     kinds: tuple[ControlKind, ...]
     device: str  # for people: "CPU", "NVIDIA RTX 4090"
     notes: tuple[tuple[str, Mapping[str, object]], ...] = ()  # e.g. an NVIDIA card with a CPU-only torch
+    detectors: tuple[DetectorInfo, ...] = ()  # `kinds` has those kinds only whose detectors are here
     loras: tuple[AddonInfo, ...] = ()
     embeddings: tuple[AddonInfo, ...] = ()
     vaes: tuple[AddonInfo, ...] = ()
@@ -154,7 +171,7 @@ class Models:
 class DownloadInfo:
     """A download of this run of the program."""
 
-    name: str  # of the base model or control network
+    name: str  # of the base model, the control network or the detector
     state: Literal["running", "finished", "cancelled", "failed"]
     done_bytes: int = 0
     total_bytes: int = 0  # 0 until the hub has told it

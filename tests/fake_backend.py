@@ -16,6 +16,7 @@ from cnxs.protocol import (
     BaseInfo,
     Cancelled,
     ControlMap,
+    DownloadInfo,
     Event,
     Failed,
     Finished,
@@ -112,6 +113,7 @@ class FakeBackend:
         self.starting = False
         self.requests: list[GenerationRequest] = []
         self.restored = Restored(request=None)
+        self.fetched: dict[str, DownloadInfo] = {}
         self._images = ImageStore(None)
         self._jobs: dict[str, _Job] = {}
         self._submitted = threading.Condition()
@@ -225,6 +227,15 @@ class FakeBackend:
         if self.kept is None:
             raise UnavailableError("history_off")
         return self.kept.of(owner)
+
+    def download(self, name: str) -> None:
+        self.fetched[name] = DownloadInfo(name=name, state="running")
+
+    def downloads(self) -> tuple[DownloadInfo, ...]:
+        return tuple(self.fetched.values())
+
+    def cancel_download(self, name: str) -> None:
+        self.fetched[name] = replace(self.fetched[name], state="cancelled")
 
     def _emit(self, job_id: str, event: Event) -> None:
         job = self._jobs[job_id]

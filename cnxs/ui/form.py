@@ -77,6 +77,13 @@ def kind_choices(models: Models, base: str) -> tuple[KindChoice, ...]:
     return tuple(choices)
 
 
+def kinds_away(models: Models, base: str) -> tuple[str, ...]:
+    """Return the kinds that `base` could follow, if their weights were here."""
+    family = base_info(models, base).family
+    can = {kind for network in models.networks if network.family == family for kind in network.kinds}
+    return tuple(kind for info in models.detectors if info.state != "here" for kind in info.kinds if kind in can)
+
+
 def _rank(kind: ControlKind, network: NetworkInfo) -> int:
     return kind.conditions.index(network.condition) if network.condition in kind.conditions else len(kind.conditions)
 

@@ -6,12 +6,13 @@ import gradio as gr
 from gradio.components import Component
 
 from cnxs.protocol import BaseInfo, Models
+from cnxs.registry import CONTROL_KINDS
 from cnxs.request import MAX_CONTROL_SCALE, MAX_GUIDANCE_SCALE, MAX_SEED, MAX_STEPS, Prediction, Sampler, defaults
 from cnxs.specs import ControlKind, ParamSpec
 from cnxs.ui import examples
 from cnxs.ui.canvas import SketchCanvas
 from cnxs.ui.form import kind_choices
-from cnxs.ui.parts import Strip, UploadedImage
+from cnxs.ui.parts import STATIC, Strip, UploadedImage
 from cnxs.ui.words import label
 
 Fields = dict[str, Any]  # a component's events are made at run time, so no type is told here
@@ -44,9 +45,12 @@ def source_column(fields: Fields, models: Models) -> None:
         label=label("page.kind"),
         elem_id="kind",
     )
+    fields["kinds_away"] = gr.HTML(
+        "", js_on_load=(STATIC / "open_panel.js").read_text("utf-8"), elem_id="kinds-away", apply_default_css=False
+    )
     fields["map_note"] = gr.HTML("", elem_id="map-note", apply_default_css=False)
     with gr.Accordion(label("page.kind_settings"), open=False, elem_id="kind-settings") as fields["kind_settings"]:
-        for kind in models.kinds:
+        for kind in CONTROL_KINDS.values():  # those as well whose weights may arrive while the page is open
             with gr.Group(visible=kind.name == "canny") as fields[f"group.{kind.name}"]:
                 _sliders(fields, kind)
     with gr.Row(elem_id="maps", elem_classes="keep-row"):

@@ -8,6 +8,7 @@ import gradio as gr
 from cnxs import text
 from cnxs.errors import UserError
 from cnxs.protocol import BaseInfo, Models
+from cnxs.registry import CONTROL_KINDS
 from cnxs.ui import examples, form, view, words
 from cnxs.ui.binding import Binding, Updates
 from cnxs.ui.inputs import default_kind
@@ -67,6 +68,7 @@ class Menus:
         return self._kind(models, base, chosen, network) | self.updates(
             kind=gr.update(choices=list(zip(labels, names, strict=True)), value=chosen),
             base=gr.update(choices=bases, value=base),
+            kinds_away=view.kinds_away_html(form.kinds_away(models, base), language),
         )
 
     def _base_label(self, info: BaseInfo, language: str) -> str:
@@ -76,7 +78,7 @@ class Menus:
         choices = {choice.kind.name: choice for choice in form.kind_choices(models, base)}
         networks = [(n.label, n.name) for n in choices[kind].networks] if kind in choices else []
         kept = [name for _, name in networks if name == network]
-        groups = {f"group.{known.name}": gr.update(visible=known.name == kind) for known in models.kinds}
+        groups = {f"group.{name}": gr.update(visible=name == kind) for name in CONTROL_KINDS}
         has_sliders = any(known.name == kind and known.params for known in models.kinds)
         return self.updates(
             network=gr.update(choices=networks, value=next(iter([*kept, *(name for _, name in networks)]), "")),

@@ -9,7 +9,7 @@ from gradio.components import Component
 
 from cnxs import text
 from cnxs.protocol import Backend
-from cnxs.ui import gallery, live, words
+from cnxs.ui import gallery, live, models_panel, words
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.handlers import Handlers
@@ -46,6 +46,7 @@ def build_ui(backend: Backend) -> gr.Blocks:
                 prompt_column(fields, models)
             with gr.Column(scale=7, min_width=320, elem_id="column-result"):
                 result_column(fields)
+        models_panel.models_panel(fields)
         gr.HTML(
             label("page.keys"), html_template='<p class="keys">${value}</p>', apply_default_css=False, elem_id="keys"
         )
@@ -57,6 +58,7 @@ def build_ui(backend: Backend) -> gr.Blocks:
         _wire_work(page, handlers, fields)
         _wire_live(handlers, fields)
         gallery.wire(handlers, fields, drawer)
+        models_panel.wire(page, handlers, handlers.menus)
     return page
 
 
@@ -150,7 +152,7 @@ def _wire_menus(handlers: Handlers, fields: Fields) -> None:
         )
     kind = [fields[name] for name in fields if name.startswith("group.")]
     kind += [fields["network"], fields["kind_settings"]]
-    menus = [*kind, fields["kind"], fields["base"]]
+    menus = [*kind, fields["kind"], fields["base"], fields["kinds_away"]]
     gr.on(
         [fields["kind"].change, fields["base"].change],
         edge(handlers.menus.use_kind),

@@ -251,6 +251,16 @@ def facts_html(cell: Cell, language: str) -> str:
     return f'<p class="facts">{escape(facts(cell, language))}</p>'
 
 
+def kinds_away_html(kinds: Sequence[str], language: str) -> str:
+    """Return the kinds whose weights are missing, with the way to the panel where they are had; empty for none."""
+    if not kinds:
+        return ""
+    names = ", ".join(text.get(f"kind.{kind}", language) for kind in kinds)
+    told = escape(text.get("page.kinds_away", language, kinds=names))
+    link = escape(text.get("page.kinds_away_link", language))
+    return f'<p class="note">{told} <a href="#models">{link}</a></p>'
+
+
 def note_html(sentence: str) -> str:
     """Return a sentence as small print; empty for none."""
     return f'<p class="note">{escape(sentence)}</p>' if sentence else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cnxs import text
 from cnxs.errors import UserError
-from cnxs.protocol import BaseInfo, NetworkInfo
+from cnxs.protocol import BaseInfo, DetectorInfo, NetworkInfo
 from cnxs.weights.downloads import line_of
 from cnxs.weights.library import Library
 
@@ -35,7 +35,11 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def list_models(library: Library) -> None:
     """Print every model: its name, whether it is here, size, licence, and files that cannot be used."""
     models = library.models()
-    for heading, infos in (("bases", models.bases), ("networks", models.networks)):
+    for heading, infos in (
+        ("bases", models.bases),
+        ("networks", models.networks),
+        ("detectors", models.detectors),
+    ):
         print(text.get(f"cli.weights_{heading}"))
         for info in infos:
             print(f"  {info.name:28} {_state(info):22} {info.label}{f'  [{info.licence}]' if info.licence else ''}")
@@ -87,7 +91,7 @@ def verify(library: Library, models: Path) -> int:
     return len(bad)
 
 
-def _state(info: BaseInfo | NetworkInfo) -> str:
+def _state(info: BaseInfo | NetworkInfo | DetectorInfo) -> str:
     return text.get(f"cli.weights_{info.state}", size=f"{info.download_bytes / 1e6:,.0f}")
 
 

@@ -13,7 +13,7 @@ from typing import IO
 from cnxs import errors
 from cnxs.errors import InputError, UnavailableError, UserError
 from cnxs.protocol import DownloadInfo
-from cnxs.registry import BASE_MODELS, CONTROL_NETWORKS
+from cnxs.registry import BASE_MODELS, CONTROL_NETWORKS, DETECTORS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _STOP_SECONDS = 5.0
@@ -47,8 +47,9 @@ class Downloads:
         Raises:
             InputError: if no model of that name can be fetched.
         """
-        if name not in CONTROL_NETWORKS and (name not in BASE_MODELS or not BASE_MODELS[name].repositories):
-            raise InputError("unknown_download", given=name, allowed=", ".join([*BASE_MODELS, *CONTROL_NETWORKS]))
+        bases = [base.name for base in BASE_MODELS.values() if base.repositories]
+        if name not in (known := [*bases, *CONTROL_NETWORKS, *DETECTORS]):
+            raise InputError("unknown_download", given=name, allowed=", ".join(known))
         with self._lock:
             if name in self._children:
                 return

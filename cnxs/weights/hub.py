@@ -22,7 +22,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
 from cnxs.errors import CheckpointError, InputError, UnavailableError
-from cnxs.registry import BASE_MODELS, CONTROL_NETWORKS
+from cnxs.registry import BASE_MODELS, CONTROL_NETWORKS, DETECTORS, DETECTORS_FOLDER, DetectorSpec
 from cnxs.specs import BaseModelSpec, ControlNetworkSpec
 from cnxs.weights.scan import inspect, read_json
 
@@ -35,6 +35,7 @@ CHUNK_BYTES = 2**18
 _ALSO = re.compile(r"tokenizer(_2)?/[\w-]+\.\w+|model_index\.json")  # what a base may have beside what it needs
 
 Report = Callable[[int, int], None]  # (bytes here, bytes in all)
+Spec = BaseModelSpec | ControlNetworkSpec | DetectorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +61,14 @@ class Part:
     blob: str
 
 
-def downloadable() -> dict[str, BaseModelSpec | ControlNetworkSpec]:
+def downloadable() -> dict[str, Spec]:
     """Return everything that can be fetched, by name."""
     bases = {name: base for name, base in BASE_MODELS.items() if base.repositories}
-    return {**bases, **CONTROL_NETWORKS}
+    return {**bases, **CONTROL_NETWORKS, **DETECTORS}
 
 
 def place_of(name: str, models: Path) -> Path:
-    """Return the file or folder that a fetched model becomes.
+    """Return the file or folder that a fetched model becomes; a detector's files may share theirs with others'.
 
     Raises:
         InputError: if no model of that name can be fetched.
@@ -78,6 +79,8 @@ def place_of(name: str, models: Path) -> Path:
     spec = known[name]
     if isinstance(spec, BaseModelSpec):
         return models / "bases" / name
+    if isinstance(spec, DetectorSpec):
+        return models / DETECTORS_FOLDER / spec.folder
     return models / "controls" / (spec.filename or name)
 
 
@@ -85,7 +88,7 @@ def fetch(name: str, models: Path, *, report: Report) -> Path:
     """Fetch a model, going on where an earlier attempt stopped; return its file or folder.
 
     Args:
-        name: of a base model or a control network of the registry.
+        name: of a base model, a control network or a detector of the registry.
         models: the user's models.
         report: told (bytes here, bytes in all) as they grow.
 
@@ -107,7 +110,11 @@ def fetch(name: str, models: Path, *, report: Report) -> Path:
         for part in parts:
             _get(part, staging, report=lambda here, done=done: report(done + here, total))
             done += part.size
-        _put_in_place(staging if place.suffix == "" else staging / parts[0].target, place)
+        if isinstance(spec, DetectorSpec):
+            for part in parts:
+                _put_in_place(staging / part.target, place / part.target)
+        else:
+            _put_in_place(staging if place.suffix == "" else staging / parts[0].target, place)
         shutil.rmtree(staging, ignore_errors=True)
         record = {"name": name, "parts": [asdict(part) for part in parts]}
         _record(name, models).write_text(json.dumps(record, indent=1), "utf-8")
@@ -134,7 +141,10 @@ def broken_parts(name: str, models: Path, *, thoroughly: bool = False) -> list[s
 
 def _stands(name: str, models: Path) -> bool:
     """Say whether a model is there and whole, whether fetched or put there by hand."""
-    place = place_of(name, models)
+    place, spec = place_of(name, models), downloadable()[name]
+    if isinstance(spec, DetectorSpec):  # files of any content: whether they can be used is seen when they are
+        whole = not broken_parts(name, models, thoroughly=True)
+        return whole and all((place / file).is_file() for file in spec.files)
     if not place.exists() or broken_parts(name, models, thoroughly=True):
         return False
     try:
@@ -160,10 +170,12 @@ def _alone(models: Path, name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(spec: BaseModelSpec | ControlNetworkSpec, place: Path) -> Iterator[None]:
+def _told(spec: Spec, place: Path) -> Iterator[None]:
     """Turn the hub client's errors into sentences that name the file, the repository and the folder."""
     repository = spec.repositories[0] if isinstance(spec, BaseModelSpec) else spec.repository
-    by_hand = {"file": place.name, "repository": repository, "folder": place.parent}
+    by_hand: dict[str, object] = {"file": place.name, "repository": repository, "folder": place.parent}
+    if isinstance(spec, DetectorSpec):
+        by_hand |= {"file": ", ".join(spec.files), "folder": place}
     try:
         yield
     except HfHubHTTPError as error:
@@ -179,9 +191,11 @@ def _told(spec: BaseModelSpec | ControlNetworkSpec, place: Path) -> Iterator[Non
 # --- what belongs to a model --------------------------------------------------------------------------------------
 
 
-def _plan(spec: BaseModelSpec | ControlNetworkSpec) -> list[Part]:
+def _plan(spec: Spec) -> list[Part]:
     """Ask the hub for the files of a model, smallest first."""
-    if isinstance(spec, ControlNetworkSpec):
+    if isinstance(spec, DetectorSpec):
+        listed, wanted = _listed((spec.repository,), None), set(spec.files)
+    elif isinstance(spec, ControlNetworkSpec):
         listed = _listed((spec.repository,), spec.revision)
         wanted = {spec.filename} if spec.filename else {"config.json", "diffusion_pytorch_model.safetensors"}
     else:
@@ -192,7 +206,7 @@ def _plan(spec: BaseModelSpec | ControlNetworkSpec) -> list[Part]:
             listed = {target: part for target, part in listed.items() if not target.startswith("vae/")}
             listed |= {f"vae/{t}": Part(**{**asdict(p), "target": f"vae/{t}"}) for t, p in vae.items() if "/" not in t}
     if lacking := sorted(wanted - listed.keys()):
-        given = spec.repository if isinstance(spec, ControlNetworkSpec) else ", ".join(spec.repositories)
+        given = ", ".join(spec.repositories) if isinstance(spec, BaseModelSpec) else spec.repository
         raise UnavailableError("download_lacks_files", repository=given, files=", ".join(lacking))
     if isinstance(spec, BaseModelSpec):
         wanted |= {target for target in listed if _ALSO.fullmatch(target)}

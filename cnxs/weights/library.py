@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cnxs.errors import CheckpointError, InputError
-from cnxs.protocol import AddonInfo, BaseInfo, Models, NetworkInfo
+from cnxs.protocol import AddonInfo, BaseInfo, DetectorInfo, Models, NetworkInfo
 from cnxs.registry import (
     BASE_MODELS,
     CONTROL_KINDS,
@@ -16,6 +16,7 @@ from cnxs.registry import (
     DETECTORS,
     DETECTORS_FOLDER,
     MINIATURE,
+    DetectorSpec,
 )
 from cnxs.specs import BaseModelSpec, ControlKind, ControlNetworkSpec, ControlSpec
 from cnxs.weights import scan
@@ -76,6 +77,7 @@ class Library:
             bases=tuple(self._base_info(base) for base in _bases(items)),
             networks=tuple(self._network_info(network) for network in self._networks(items)),
             kinds=tuple(kind for kind in CONTROL_KINDS.values() if self._has_detectors(kind)),
+            detectors=tuple(self._detector_info(spec) for spec in DETECTORS.values()),
             device="",
             loras=addons["lora"],
             embeddings=addons["embedding"],
@@ -85,13 +87,11 @@ class Library:
 
     def _has_detectors(self, kind: ControlKind) -> bool:
         """Say whether the weights are here that a kind needs to draw its maps."""
-        if not kind.weights:
-            return True
-        if self.folder is None:
-            return False
-        needed = (DETECTORS[name] for name in kind.weights)
-        places = [self.folder / DETECTORS_FOLDER / spec.folder / file for spec in needed for file in spec.files]
-        return all(place.is_file() for place in places)
+        return all(self._has_detector(DETECTORS[name]) for name in kind.weights)
+
+    def _has_detector(self, spec: DetectorSpec) -> bool:
+        folder = None if self.folder is None else self.folder / DETECTORS_FOLDER / spec.folder
+        return folder is not None and all((folder / file).is_file() for file in spec.files)
 
     def bases(self) -> tuple[FoundBase, ...]:
         """Return every base model that is known: bundled, known by name, then the user's own."""
@@ -209,6 +209,20 @@ class Library:
             licence=licence,
             download_bytes=published.download_bytes if published else 0,
             notes=notes,
+        )
+
+    def _detector_info(self, spec: DetectorSpec) -> DetectorInfo:
+        folder = "/".join(filter(None, (DETECTORS_FOLDER, spec.folder)))
+        is_here = self._has_detector(spec)
+        return DetectorInfo(
+            name=spec.name,
+            label=spec.label,
+            kinds=tuple(kind.name for kind in CONTROL_KINDS.values() if spec.name in kind.weights),
+            state="here" if is_here else self._state(None, spec.repository),
+            licence=spec.licence,
+            commercial_use=spec.commercial_use,
+            download_bytes=spec.download_bytes,
+            notes=() if is_here else self._where(", ".join(spec.files), (spec.repository,), folder),
         )
 
     def _state(self, path: Path | None, *repositories: str) -> State:
