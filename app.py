@@ -22,6 +22,7 @@ from cnxs.weights import Downloads, Library
 
 DEFAULT_PORT = 7860
 PORTS_TRIED = 50
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")  # who gets here is at home here: the history is one for all
 
 
 def arguments() -> argparse.Namespace:
@@ -80,6 +81,7 @@ def open_studio(options: argparse.Namespace, downloads: Downloads) -> Studio:
         catalogue=library.models,
         downloads=downloads,
         detectors=options.models / DETECTORS_FOLDER,
+        shared=options.host in LOCAL_HOSTS,
     )
 
 

@@ -25,7 +25,8 @@ from PIL import Image
 
 from cnxs import pnginfo
 from cnxs.errors import InputError
-from cnxs.history_index import Index, Record
+from cnxs.history_index import Index
+from cnxs.records import Gallery, Record, Search
 from cnxs.request import GenerationRequest
 from cnxs.store import ImageStore
 
@@ -56,6 +57,10 @@ class History:
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._files = _Files(folder)
         self._index = Index(folder / "index.sqlite3", self._files)
+
+    def of(self, owner: str | None) -> "Gallery":
+        """Return the history as one person sees it; None sees everybody's."""
+        return _Owned(self, owner)
 
     def close(self) -> None:
         """Close the index."""
@@ -156,19 +161,25 @@ class History:
         """
         if before is not None:
             _check_id(before)
-        return self._index.search(
-            text,
-            owner=None if owner is None else _owner_digest(owner),
-            base=base,
-            condition=condition,
-            favourites=favourites,
-            before=before,
-            limit=min(limit, MAX_PAGE),
-        )
+        search = Search(text=text, base=base, condition=condition, favourites=favourites)
+        return self._index.search(search, owner=_digest_of(owner), before=before, limit=min(limit, MAX_PAGE))
+
+    def count(self, search: Search, *, owner: str | None = None) -> int:
+        """Return how many records a search finds."""
+        return self._index.count(search, owner=_digest_of(owner))
+
+    def bases(self, *, owner: str | None = None) -> tuple[str, ...]:
+        """Return the names of the base models that there are records of."""
+        return self._index.distinct("base", owner=_digest_of(owner))
+
+    def conditions(self, *, owner: str | None = None) -> tuple[str, ...]:
+        """Return the control kinds that there are records of; "" stands for images without control."""
+        found = self._index.distinct("conditions", owner=_digest_of(owner))
+        return tuple(sorted({kind for kinds in found for kind in kinds.strip("|").split("|")}))
 
     def recent_prompts(self, *, owner: str | None = None, limit: int = 20) -> tuple[str, ...]:
         """Return different prompts, the one used last first."""
-        return self._index.prompts(owner=None if owner is None else _owner_digest(owner), limit=limit)
+        return self._index.prompts(owner=_digest_of(owner), limit=limit)
 
     def favourite(self, record_id: str, *, on: bool, owner: str | None = None) -> None:
         """Mark a record as a favourite, or no longer. Raises `InputError` as `get`."""
@@ -205,6 +216,46 @@ class History:
 
     def _trashed(self, record_id: str) -> Path:
         return self.folder / "trash" / f"{record_id}.png"
+
+
+class _Owned:
+    """A history as one person sees it: `cnxs.records.Gallery`."""
+
+    def __init__(self, history: History, owner: str | None) -> None:
+        self._history, self._owner = history, owner
+
+    def search(self, search: Search, *, before: str | None = None, limit: int = 50) -> tuple[Record, ...]:
+        return self._history.search(**vars(search), owner=self._owner, before=before, limit=limit)
+
+    def count(self, search: Search) -> int:
+        return self._history.count(search, owner=self._owner)
+
+    def bases(self) -> tuple[str, ...]:
+        return self._history.bases(owner=self._owner)
+
+    def conditions(self) -> tuple[str, ...]:
+        return self._history.conditions(owner=self._owner)
+
+    def recent_prompts(self, limit: int = 20) -> tuple[str, ...]:
+        return self._history.recent_prompts(owner=self._owner, limit=limit)
+
+    def get(self, record_id: str) -> Record:
+        return self._history.get(record_id, owner=self._owner)
+
+    def png(self, record_id: str) -> bytes:
+        return self._history.png(record_id, owner=self._owner)
+
+    def thumbnail(self, record_id: str) -> bytes:
+        return self._history.thumbnail(record_id, owner=self._owner)
+
+    def favourite(self, record_id: str, *, on: bool) -> None:
+        self._history.favourite(record_id, on=on, owner=self._owner)
+
+    def delete(self, record_id: str) -> None:
+        self._history.delete(record_id, owner=self._owner)
+
+    def undo_delete(self, record_id: str) -> None:
+        self._history.undo_delete(record_id, owner=self._owner)
 
 
 class _Files:
@@ -261,6 +312,10 @@ def _owned(record: Record | None, owner: str | None) -> Record:
     if record is None or (owner is not None and record.owner != _owner_digest(owner)):
         raise InputError("unknown_record")
     return record
+
+
+def _digest_of(owner: str | None) -> str | None:
+    return None if owner is None else _owner_digest(owner)
 
 
 def _owner_digest(owner: str) -> str:

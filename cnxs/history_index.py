@@ -4,13 +4,11 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-from cnxs import pnginfo
-from cnxs.request import GenerationRequest
+from cnxs import settings
+from cnxs.records import Record, Search
 
 _T = TypeVar("_T")
 
@@ -26,23 +24,6 @@ PRAGMA user_version = {_VERSION};
 """
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """A finished image as a gallery shows it."""
-
-    record_id: str  # sorts by time
-    owner: str  # a digest
-    request: GenerationRequest
-    favourite: bool = False
-    edge_agreement: float | None = None
-    seconds: float = 0.0  # that the image took
-
-    @property
-    def created(self) -> datetime:
-        """When it was stored, in UTC."""
-        return datetime.strptime(self.record_id[:22], "%Y%m%d-%H%M%S-%f").replace(tzinfo=UTC)
 
 
 class RecordFiles(Protocol):
@@ -99,33 +80,24 @@ class Index:
         self._on_table(lambda table: table.execute("UPDATE records SET favourite = ? WHERE id = ?", values))
 
     def search(
-        self,
-        text: str,
-        *,
-        owner: str | None,
-        base: str | None,
-        condition: str | None,
-        favourites: bool,
-        before: str | None,
-        limit: int,
+        self, search: Search, *, owner: str | None, before: str | None = None, limit: int = -1
     ) -> tuple[Record, ...]:
         """Return records, newest first. See `cnxs.history.History.search`."""
-        wheres: list[str] = ["1"]
-        values: list[object] = []
-        for word in _clean(text).casefold().split()[:20]:
-            wheres.append("instr(words, ?)")
-            values.append(word)
-        for comparison, value in (("owner = ?", owner), ("base = ?", base), ("id < ?", before)):
-            if value is not None:
-                wheres.append(comparison)
-                values.append(_clean(value))
-        if condition is not None:
-            wheres.append("instr(conditions, ?)" if condition else "conditions = ?")
-            values.append(_clean(f"|{condition}|") if condition else "")
-        if favourites:
-            wheres.append("favourite")
-        query = f"SELECT {_COLUMNS} FROM records WHERE {' AND '.join(wheres)} ORDER BY id DESC LIMIT ?"
+        where, values = _where(search, owner)
+        if before is not None:
+            where, values = f"{where} AND id < ?", [*values, before]
+        query = f"SELECT {_COLUMNS} FROM records WHERE {where} ORDER BY id DESC LIMIT ?"
         return tuple(_record(row) for row in self._select(query, [*values, limit]))
+
+    def count(self, search: Search, *, owner: str | None) -> int:
+        """Return how many records a search finds."""
+        where, values = _where(search, owner)
+        return int(self._select(f"SELECT count(*) AS number FROM records WHERE {where}", values)[0]["number"])
+
+    def distinct(self, column: Literal["base", "conditions"], *, owner: str | None) -> tuple[str, ...]:
+        """Return the different values of a column, in order."""
+        query = f"SELECT DISTINCT {column} FROM records WHERE ?1 IS NULL OR owner = ?1 ORDER BY {column}"
+        return tuple(row[column] for row in self._select(query, [owner]))
 
     def prompts(self, *, owner: str | None, limit: int) -> tuple[str, ...]:
         """Return different prompts, the one used last first."""
@@ -209,6 +181,24 @@ def _is_locked(error: sqlite3.DatabaseError) -> bool:
     return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
+def _where(search: Search, owner: str | None) -> tuple[str, list[object]]:
+    wheres: list[str] = ["1"]
+    values: list[object] = []
+    for word in _clean(search.text).casefold().split()[:20]:
+        wheres.append("instr(words, ?)")
+        values.append(word)
+    for comparison, value in (("owner = ?", owner), ("base = ?", search.base)):
+        if value is not None:
+            wheres.append(comparison)
+            values.append(_clean(value))
+    if search.condition is not None:
+        wheres.append("instr(conditions, ?)" if search.condition else "conditions = ?")
+        values.append(_clean(f"|{search.condition}|") if search.condition else "")
+    if search.favourites:
+        wheres.append("favourite")
+    return " AND ".join(wheres), values
+
+
 def _row(record: Record) -> tuple[Any, ...]:
     request = record.request
     prompt = _clean(request.prompt)
@@ -218,7 +208,7 @@ def _row(record: Record) -> tuple[Any, ...]:
         record.favourite,
         record.edge_agreement,
         record.seconds,
-        pnginfo.to_json(request),
+        settings.to_json(request),
         prompt,
         _clean(request.base),
         _clean("".join(f"|{use.kind}|" for use in request.controls if use.control_scale > 0)),
@@ -230,7 +220,7 @@ def _record(row: sqlite3.Row) -> Record:
     return Record(
         record_id=row["id"],
         owner=row["owner"],
-        request=pnginfo.from_json(row["request"]),
+        request=settings.from_json(row["request"]),
         favourite=bool(row["favourite"]),
         edge_agreement=row["edge_agreement"],
         seconds=row["seconds"],

@@ -17,6 +17,7 @@ from cnxs.errors import InputError, UnavailableError
 from cnxs.history import History
 from cnxs.job import Job
 from cnxs.protocol import ControlMap, Downloader, DownloadInfo, Event, JobInfo, Models, Restored, Result
+from cnxs.records import Gallery
 from cnxs.request import GenerationRequest, Placement, defaults, validate
 from cnxs.store import ImageStore
 from cnxs.workers import Engine, Limits, Workers
@@ -35,6 +36,7 @@ class Studio:
         engines: one per device, or factories that a worker thread calls, so that the page need not wait for torch.
         images: uploads, drawings and control maps.
         history: where finished images are kept; None keeps none.
+        shared: everybody sees all finished images, as on a machine of one's own; else each owner their own.
         catalogue: what there is to choose from while no engine has started.
         downloads: what fetches models; None: nothing does.
         detectors: where the weights of the kinds that need some lie; None: nowhere.
@@ -50,9 +52,11 @@ class Studio:
         limits: Limits = _LIMITS,
         downloads: Downloader | None = None,
         detectors: Path | None = None,
+        shared: bool = False,
     ) -> None:
         self._images = images
         self._history = history
+        self._shared = shared
         self._limits = limits
         self._catalogue = catalogue
         self._downloads = downloads
@@ -157,6 +161,12 @@ class Studio:
         """Return a finished image as PNG bytes with its complete request inside."""
         result = self._workers.result(job_id, cell)
         return pnginfo.encode(result.image, result.request, extra={})
+
+    def history(self, owner: str) -> Gallery:
+        """Return the finished images that an owner may see."""
+        if self._history is None:
+            raise UnavailableError("history_off")
+        return self._history.of(None if self._shared else owner)
 
     def count_tokens(self, base: str, prompt: str) -> tuple[int, int]:
         """Return (tokens of the prompt, tokens of one chunk)."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from cnxs.errors import UserError
+from cnxs.records import Gallery
 from cnxs.request import GenerationRequest, Placement
 from cnxs.specs import ControlKind
 
@@ -259,6 +260,14 @@ class Backend(Protocol):
 
     def png(self, job_id: str, cell: int) -> bytes:
         """Return a finished image as PNG bytes with its complete request inside."""
+        ...
+
+    def history(self, owner: str) -> Gallery:
+        """Return the finished images that an owner may see.
+
+        Raises:
+            UnavailableError: if none are kept.
+        """
         ...
 
     def count_tokens(self, base: str, prompt: str) -> tuple[int, int]:

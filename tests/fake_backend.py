@@ -1,7 +1,5 @@
 """A deterministic backend without a model, for tests of the page. Images are the map, tinted by seed and strength."""
 
-import hashlib
-import io
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,8 +8,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from cnxs import images
-from cnxs.errors import InputError, UserError
+from cnxs import images, pnginfo
+from cnxs.errors import InputError, UnavailableError, UserError
+from cnxs.history import History
 from cnxs.protocol import (
     LAST_EVENTS,
     BaseInfo,
@@ -30,8 +29,10 @@ from cnxs.protocol import (
     Restored,
     Result,
 )
+from cnxs.records import Gallery
 from cnxs.registry import CONTROL_KINDS
 from cnxs.request import GenerationRequest, Placement, validate
+from cnxs.store import ImageStore
 
 BASES = (
     BaseInfo(
@@ -96,18 +97,22 @@ class FakeBackend:
     Args:
         step_seconds: how long one step takes. A job waits on `gate` before each step where one is given.
         gate: a test holds the work here: called before every step.
+        kept: where finished images are kept; None: nowhere.
 
     While `starting` is set, it says that models are being loaded.
     Prompts with a meaning: "fail" fails the job with a sentence, "crash" raises a programming error in `submit`.
     """
 
-    def __init__(self, *, step_seconds: float = 0.0, gate: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, *, step_seconds: float = 0.0, gate: Callable[[], None] = lambda: None, kept: History | None = None
+    ) -> None:
+        self.kept = kept
         self.step_seconds = step_seconds
         self.gate = gate
         self.starting = False
         self.requests: list[GenerationRequest] = []
         self.restored = Restored(request=None)
-        self._images: dict[str, Image.Image] = {}
+        self._images = ImageStore(None)
         self._jobs: dict[str, _Job] = {}
 
     def models(self) -> Models:
@@ -120,12 +125,15 @@ class FakeBackend:
         )
 
     def put_image(self, data: bytes) -> str:
-        return self._keep(images.load(data))
+        return self._images.put(images.load(data))
 
     def get_image(self, digest: str) -> Image.Image:
-        if digest not in self._images:
-            raise InputError("unknown_record")
-        return self._images[digest]
+        try:
+            return self._images.get(digest)
+        except InputError:
+            if self.kept is None:
+                raise
+            return self.kept.images.get(digest)
 
     def control_map(
         self,
@@ -144,7 +152,7 @@ class FakeBackend:
         cut = float(params["low"]) / 4 if kind == "canny" else 40
         picture = lines.point(lambda value: 255 if value > cut else 0).convert("RGB")
         return ControlMap(
-            placed=placed, placed_id=self._keep(placed), map=picture, map_id=self._keep(picture), notes=()
+            placed=placed, placed_id=self._images.put(placed), map=picture, map_id=self._images.put(picture), notes=()
         )
 
     def restore(self, data: bytes) -> Restored:
@@ -192,18 +200,16 @@ class FakeBackend:
     def png(self, job_id: str, cell: int) -> bytes:
         for event in self._jobs[job_id].events:
             if isinstance(event, Result) and event.cell == cell:
-                buffer = io.BytesIO()
-                event.image.save(buffer, "PNG")
-                return buffer.getvalue()
+                return pnginfo.encode(event.image, event.request, extra={})
         raise InputError("no_such_image", cell=cell)
 
     def count_tokens(self, base: str, prompt: str) -> tuple[int, int]:
         return len(prompt.split()), 75
 
-    def _keep(self, image: Image.Image) -> str:
-        digest = hashlib.sha256(image.tobytes()).hexdigest()
-        self._images[digest] = image
-        return digest
+    def history(self, owner: str) -> Gallery:
+        if self.kept is None:
+            raise UnavailableError("history_off")
+        return self.kept.of(owner)
 
     def _emit(self, job_id: str, event: Event) -> None:
         job = self._jobs[job_id]
@@ -241,10 +247,18 @@ class FakeBackend:
                     image=image,
                     request=cell,
                     seconds=self.step_seconds * cell.steps + 0.01,
+                    record_id=self._stored(job, cell, image),
                     edge_agreement=agreement,
                 ),
             )
         self._emit(job_id, Finished())
+
+    def _stored(self, job: _Job, cell: GenerationRequest, image: Image.Image) -> str:
+        if self.kept is None or cell.live:
+            return ""
+        for digest in cell.picture_ids():
+            self.kept.images.put(self.get_image(digest))
+        return self.kept.add(image, cell, owner=job.owner)
 
     def _draw(self, cell: GenerationRequest) -> Image.Image:
         hue = np.random.default_rng(cell.seed).integers(60, 220, size=3)

@@ -15,7 +15,7 @@ SOURCES = sorted([*ROOT.glob("app.py"), *(ROOT / "cnxs").rglob("*.py")])
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in SOURCES}
 
 # What every part may read: the vocabulary of the program.
-_WORDS = {"errors", "specs", "registry", "request", "protocol", "text"}
+_WORDS = {"errors", "specs", "registry", "request", "records", "settings", "protocol", "text"}
 _NETWORK = {"layers", "blocks", "hint", "model", "checkpoints"}
 _SAMPLING = {"tensors", "codec", "bases", "prompts", "samplers", "pipeline"}
 _MACHINE = {"hardware", "weights"}
@@ -28,7 +28,9 @@ ARROWS: dict[str, set[str]] = {
     "specs": {"errors"},
     "registry": {"errors", "specs"},
     "request": {"errors"},
-    "protocol": {"errors", "specs", "request"},
+    "protocol": {"errors", "specs", "request", "records"},
+    "records": {"request"},
+    "settings": {"errors", "request"},
     "parameters": {"errors", "specs", "registry", "request"},
     "images": {"errors", "specs", "request"},
     "tensors": set(),
@@ -46,9 +48,9 @@ ARROWS: dict[str, set[str]] = {
     "prompts": {"errors"},
     "samplers": {"errors", "specs", "request"},
     "pipeline": {"errors", "specs", "request", "images", "model"} | _SAMPLING,
-    "pnginfo": {"errors", "specs", "registry", "request", "protocol", "parameters"},
-    "history_index": {"errors", "request", "pnginfo"},
-    "history": {"errors", "request", "images", "store", "pnginfo", "history_index"},
+    "pnginfo": {"errors", "specs", "registry", "request", "protocol", "settings", "parameters"},
+    "history_index": {"errors", "request", "records", "settings"},
+    "history": {"errors", "request", "records", "images", "store", "pnginfo", "history_index"},
     "weights": _WORDS | {"checkpoints", "recognise"},
     "backend": _WORDS | _NETWORK | _SAMPLING | _MACHINE | {"images", "store", "controls", "metrics", "miniature"},
     "job": {"request", "protocol"},
@@ -65,7 +67,8 @@ ARROWS: dict[str, set[str]] = {
 }
 
 # Parts that hold to the standard library and to each other.
-STANDARD_LIBRARY_ONLY = {"text", "hardware", "errors", "specs", "registry", "request", "protocol", "parameters"}
+STANDARD_LIBRARY_ONLY = {"text", "hardware", "errors", "specs", "registry", "request", "records", "settings"}
+STANDARD_LIBRARY_ONLY |= {"protocol", "parameters"}
 # Libraries that take seconds to load, and the parts that never touch them.
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "controlnet_aux"}
 WITHOUT_HEAVY = {"ui", "images", "weights", "store", "pnginfo", "history", "history_index", "job", "workers", "jobs"}
