@@ -24,7 +24,9 @@ def link_of(values: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
 
 
-@pytest.mark.parametrize("request_", [defaults(), FULL, replace(FULL, controls=(), axes=())], ids=["plain", "full", "words"])
+@pytest.mark.parametrize(
+    "request_", [defaults(), FULL, replace(FULL, controls=(), axes=())], ids=["plain", "full", "words"]
+)
 def test_a_link_brings_back_everything_but_the_pictures(request_: GenerationRequest) -> None:
     link = settings.to_link(request_)
     assert settings.from_link(link) == settings.without_pictures(request_)

@@ -9,7 +9,7 @@ from gradio.components import Component
 
 from cnxs import text
 from cnxs.protocol import Backend
-from cnxs.ui import live, words
+from cnxs.ui import api, live, words
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.handlers import Handlers
@@ -49,6 +49,7 @@ def build_ui(backend: Backend) -> gr.Blocks:
         )
         _hold_line(page)
         handlers = Handlers(backend, fields, PictureFiles())
+        api.wire(backend, handlers.files)
         _wire_menus(handlers, fields)
         _wire_preview(handlers, fields)
         _wire_work(page, handlers, fields)
@@ -56,9 +57,14 @@ def build_ui(backend: Backend) -> gr.Blocks:
     return page
 
 
-def launch_options() -> dict[str, Any]:
-    """Return what the page needs from `launch`: its look, its scripts, its languages, its limits."""
+def launch_options(*, mcp: bool = False) -> dict[str, Any]:
+    """Return what the page needs from `launch`: its look, its scripts, its languages, its limits.
+
+    Args:
+        mcp: offer the named endpoints as tools for assistants as well.
+    """
     return {
+        "mcp_server": mcp,
         "theme": Studio(),
         "css": (STATIC / "style.css").read_text("utf-8"),
         "head": f"<script>{(STATIC / 'page.js').read_text('utf-8')}</script>",
