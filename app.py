@@ -37,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help=text.get("cli.app_device"))
     parser.add_argument("--dtype", default="auto", help=text.get("cli.app_dtype"))
     parser.add_argument("--threads", type=int, default=0, help=text.get("cli.app_threads"))
+    parser.add_argument("--mcp", action="store_true", help=text.get("cli.app_mcp"))
     parser.add_argument("--open", action="store_true", help=text.get("cli.app_open"))
     return parser.parse_args()
 
@@ -96,7 +97,7 @@ def main() -> None:
         with Downloads(options.models) as downloads, open_studio(options, downloads) as studio:
             studio.start()
             build_ui(studio).launch(
-                server_name=options.host, server_port=port, inbrowser=options.open, **launch_options()
+                server_name=options.host, server_port=port, inbrowser=options.open, **launch_options(mcp=options.mcp)
             )
     except UserError as error:
         sys.exit(str(error))

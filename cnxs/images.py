@@ -5,6 +5,7 @@ import logging
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -146,6 +147,16 @@ def default_size(image_size: tuple[int, int], *, native_size: int, multiple: int
     aspect = min(max(image_size[0] / image_size[1], 1 / MAX_ASPECT), MAX_ASPECT)
     width, height = native_size * aspect**0.5, native_size / aspect**0.5
     return max(1, round(width / multiple)) * multiple, max(1, round(height / multiple)) * multiple
+
+
+def row(pictures: Sequence[Image.Image], *, gap: int = 8) -> Image.Image:
+    """Return pictures of one height side by side on white, `gap` pixels apart."""
+    sheet = Image.new("RGB", (sum(p.width + gap for p in pictures) - gap, pictures[0].height), WHITE)
+    left = 0
+    for picture in pictures:
+        sheet.paste(picture, (left, 0))
+        left += picture.width + gap
+    return sheet
 
 
 def encode_png(image: Image.Image) -> bytes:

@@ -17,23 +17,24 @@ from cnxs.ui import words
 logger = logging.getLogger(__name__)
 
 
-def edge(handler: Callable[..., Any]) -> Callable[..., Any]:
+def edge(handler: Callable[..., Any], *, for_page: bool = True) -> Callable[..., Any]:
     """Wrap an event handler (a function or a generator) so that what goes wrong is told in one sentence.
 
-    A `UserError` becomes its own sentence; anything else is logged with its traceback and told plainly.
+    A `UserError` becomes its own sentence; anything else is logged with its traceback and told plainly. For the page
+    the sentence is escaped, since Gradio shows it as HTML there; a program gets it as it is.
     """
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
         def stream(*args: Any) -> Iterator[Any]:
-            with _told(args):
+            with _told(args, for_page=for_page):
                 yield from cumulative(handler(*args))
 
         return stream
 
     @functools.wraps(handler)
     def call(*args: Any) -> Any:
-        with _told(args):
+        with _told(args, for_page=for_page):
             return handler(*args)
 
     return call
@@ -61,19 +62,21 @@ def is_update(change: Any) -> bool:
 
 
 @contextmanager
-def _told(args: tuple[Any, ...]) -> Iterator[None]:
+def _told(args: tuple[Any, ...], *, for_page: bool) -> Iterator[None]:
     language = words.language(next((arg for arg in args if isinstance(arg, gr.Request)), None))
     try:
         yield
     except UserError as error:
-        raise toast(error.sentence(language), language=language) from None
+        raise toast(error.sentence(language), language=language, for_page=for_page) from None
     except gr.Error:
         raise
     except Exception:
         logger.exception("a handler of the page failed")
-        raise toast(text.get("page.unexpected", language), language=language) from None
+        raise toast(text.get("page.unexpected", language), language=language, for_page=for_page) from None
 
 
-def toast(sentence: str, *, language: str) -> gr.Error:
+def toast(sentence: str, *, language: str, for_page: bool = True) -> gr.Error:
     """Return `sentence` as an error that Gradio shows on the page; Gradio reads it as HTML, so it is escaped."""
-    return gr.Error(html.escape(sentence), duration=15, title=text.get("page.error_title", language))
+    message = html.escape(sentence) if for_page else sentence
+    title = text.get("page.error_title", language)
+    return gr.Error(message, duration=15, title=title, print_exception=False)

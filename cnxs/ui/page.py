@@ -9,7 +9,7 @@ from gradio.components import Component
 
 from cnxs import text
 from cnxs.protocol import Backend
-from cnxs.ui import gallery, live, models_panel, words
+from cnxs.ui import api, gallery, live, models_panel, words
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.handlers import Handlers
@@ -53,6 +53,7 @@ def build_ui(backend: Backend) -> gr.Blocks:
         _hold_line(page)
         drawer = gallery.history_drawer()
         handlers = Handlers(backend, fields, PictureFiles())
+        api.wire(backend, handlers.files)
         _wire_menus(handlers, fields)
         _wire_preview(handlers, fields)
         _wire_work(page, handlers, fields)
@@ -62,9 +63,14 @@ def build_ui(backend: Backend) -> gr.Blocks:
     return page
 
 
-def launch_options() -> dict[str, Any]:
-    """Return what the page needs from `launch`: its look, its scripts, its languages, its limits."""
+def launch_options(*, mcp: bool = False) -> dict[str, Any]:
+    """Return what the page needs from `launch`: its look, its scripts, its languages, its limits.
+
+    Args:
+        mcp: offer the named endpoints as tools for assistants as well.
+    """
     return {
+        "mcp_server": mcp,
         "theme": Studio(),
         "css": "".join(map(_static, STYLES)),
         "head": f"<style>{_static('states.css')}</style>"
