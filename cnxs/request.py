@@ -41,10 +41,14 @@ class ControlUse:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One thing that varies over the cells of a comparison."""
+    """One thing that varies over the cells of a comparison.
 
-    name: Literal["control_scale", "seed", "guidance_scale", "control_end", "network", "prompt", "steps"]
-    values: tuple[float | int | str, ...]
+    The values of "control" are whole `ControlUse`s: each says what is drawn and followed, by another kind for instance;
+    strength and window stay those of the request.
+    """
+
+    name: Literal["control_scale", "seed", "guidance_scale", "control_end", "network", "control", "prompt", "steps"]
+    values: tuple[float | int | str | ControlUse, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +105,18 @@ def _on_first_control(**changes: Any) -> Callable[[GenerationRequest], Generatio
 _AXES: dict[str, Callable[[GenerationRequest, Any], GenerationRequest]] = {
     "control_scale": lambda request, value: _on_first_control(control_scale=float(value))(request),
     "control_end": lambda request, value: _on_first_control(end=float(value))(request),
+    "control": lambda request, value: _followed(request, value),
     "network": lambda request, value: _on_first_control(network=str(value))(request),
     "seed": lambda request, value: replace(request, seed=int(value)),
     "guidance_scale": lambda request, value: replace(request, guidance_scale=float(value)),
     "steps": lambda request, value: replace(request, steps=int(value)),
     "prompt": lambda request, value: replace(request, prompt=str(value)),
 }
+
+
+def _followed(request: GenerationRequest, use: ControlUse) -> GenerationRequest:
+    drawn = {name: getattr(use, name) for name in ("network", "map_id", "kind", "params", "source_id")}
+    return _on_first_control(**drawn)(request)
 
 
 def active_steps(num_steps: int, start: float, end: float) -> range:
@@ -169,6 +179,8 @@ def _count(request: GenerationRequest) -> int:
 
 
 def _fits(axis: str, value: object) -> bool:
+    if axis == "control":
+        return isinstance(value, ControlUse)
     if axis in ("network", "prompt"):
         return isinstance(value, str)
     if isinstance(value, bool) or not isinstance(value, (int, float)):

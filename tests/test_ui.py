@@ -17,7 +17,7 @@ from cnxs import images
 from cnxs.errors import InputError
 from cnxs.protocol import Restored
 from cnxs.request import Axis, ControlUse, GenerationRequest
-from cnxs.ui import examples, form, view
+from cnxs.ui import examples, form, prints, view
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.handlers import Handlers
 from cnxs.ui.inputs import default_kind, prompt_column, source_column
@@ -319,8 +319,8 @@ def test_captions_use_the_language_of_the_browser() -> None:
         axes=(Axis(name="control_scale", values=(0.0, 0.25)),),
     )
     shown = view.JobView(job_id="j", request=request)
-    assert view.caption(shown, 0, "de") == "ohne Steuerung"
-    assert view.caption(shown, 1, "de") == "Stärke 0,25"
+    assert prints.caption(shown, 0, "de") == "ohne Steuerung"
+    assert prints.caption(shown, 1, "de") == "Stärke 0,25"
 
 
 def test_prompts_are_escaped_where_they_become_html() -> None:

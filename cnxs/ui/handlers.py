@@ -11,8 +11,9 @@ import gradio as gr
 from cnxs.errors import InputError
 from cnxs.protocol import Backend, Preview, Result
 from cnxs.request import Axis, ControlUse, GenerationRequest
-from cnxs.ui import form, view, words
+from cnxs.ui import form, prints, view, words
 from cnxs.ui.binding import Binding, Updates, Values
+from cnxs.ui.comparing import Comparing
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.inputs import SOURCES, Fields
 from cnxs.ui.menus import Menus
@@ -32,6 +33,7 @@ class Handlers(Binding):
         self.sources = Sources(self)
         self.menus = Menus(self)
         self.restoring = Restoring(self, self.menus)
+        self.comparing = Comparing(self, self.sources)
         self.frame_seconds = FRAME_SECONDS
 
     # --- work ----------------------------------------------------------------------------------------------------
@@ -44,11 +46,10 @@ class Handlers(Binding):
         yield self._submit(values, self.sources.control(values), form.seed_axis(seed, count))
 
     def compare(self, data: Mapping[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        """Submit one image per strength, from one seed, "no control" first."""
+        """Submit one image per strength, from one seed, "no control" first; a row of them for each further value."""
         yield from self._until_started(request)
         values = self._with_seed(self.named(data))
-        axis = Axis(name="control_scale", values=form.strengths(values["strengths"]))
-        yield self._submit(values, self.sources.control(values, needed=True), (axis,))
+        yield self._submit(values, self.sources.control(values, needed=True), self.comparing.axes(values))
 
     def _until_started(self, request: gr.Request) -> Iterator[Updates]:
         # Which control network to ask for is only known once the models have started, so the click waits for that.
@@ -70,18 +71,23 @@ class Handlers(Binding):
         if job:
             self.backend.cancel(job, owner)
 
-    def follow(self, job: str, owner: str, pace: dict[str, float] | None, request: gr.Request) -> Iterator[Updates]:
+    def follow(
+        self, job: str, owner: str, pace: dict[str, float] | None, request: gr.Request, previews: bool = True
+    ) -> Iterator[Updates]:
         """Read a job's events and show them. Only reads: when this stream closes, the work goes on."""
         language = words.language(request)
         info = next((info for info in self.backend.jobs(owner) if info.job_id == job), None) if job else None
         if info is None:
             return
         shown = view.JobView(job_id=job, request=info.request)
-        if info.request.controls:
-            shown.map_thumbnail = view.data_url(self.backend.get_image(info.request.controls[0].map_id))
+        for digest in dict.fromkeys(cell.request.controls[0].map_id for cell in shown.cells if cell.request.controls):
+            shown.maps[digest] = view.data_url(self.backend.get_image(digest))
+        shown.map_thumbnail = next(iter(shown.maps.values()), "")
         yield self._running(shown, language)
         due, changed = 0.0, False
         for event in self.backend.events(job):
+            if isinstance(event, Preview) and not previews:
+                continue
             states = shown.states
             shown.fold(event)
             changed = changed or isinstance(event, (Preview, Result))
@@ -97,7 +103,7 @@ class Handlers(Binding):
     def _running(self, shown: view.JobView, language: str) -> Updates:
         return self.updates(
             status=view.status_html(shown, language),
-            strip=view.strip_html(shown, language),
+            strip=prints.strip_html(shown, language),
             facts="",
             view=shown,
             generate=gr.update(visible=False),
@@ -105,13 +111,14 @@ class Handlers(Binding):
             compare=gr.update(interactive=False),
             actions=gr.update(visible=False),
             tab_beside=gr.update(visible=False),
+            tab_pair=gr.update(visible=False),
             stage_tabs=gr.update(selected="picture"),
         )
 
     def _moved(self, shown: view.JobView, language: str, *, picture: bool, strip: bool) -> Updates:
         changes: dict[str, Any] = {"status": view.status_html(shown, language)}
         if strip:
-            changes["strip"] = view.strip_html(shown, language)
+            changes["strip"] = prints.strip_html(shown, language)
         stage = None
         if picture:
             stage = self.files.put_image(shown.preview) if shown.preview else self._picture(shown)
@@ -137,7 +144,7 @@ class Handlers(Binding):
     def _selected(self, shown: view.JobView, language: str) -> Updates:
         cell, path = shown.shown(), self._picture(shown)
         if cell is None or path is None:
-            return self.updates(strip=view.strip_html(shown, language))
+            return self.updates(strip=prints.strip_html(shown, language))
         controls = cell.request.controls
         beside = (self.files.put_image(self.backend.get_image(controls[0].map_id)), path) if controls else None
         return self.updates(
@@ -148,16 +155,22 @@ class Handlers(Binding):
             slider=beside,
             facts=view.facts_html(cell, language),
             actions=gr.update(visible=True),
+            finer=gr.update(visible="control_scale" in shown.varies),
             download=gr.update(value=path),
-            strip=view.strip_html(shown, language),
+            strip=prints.strip_html(shown, language),
         )
 
     # --- finished images -----------------------------------------------------------------------------------------
 
     def select(self, shown: view.JobView | None, event: gr.EventData, request: gr.Request) -> Updates:
-        """Show the chosen image of the strip large; in a comparison its strength becomes the current one."""
+        """Show the chosen image of the strip large; in a comparison its strength becomes the current one.
+
+        With a pin ("a" or "b") it goes on that side of the slider instead.
+        """
         if shown is None or not 0 <= int(event.cell) < len(shown.cells):
             raise InputError("nothing_to_save")
+        if side := getattr(event, "pin", ""):
+            return self.comparing.pin(shown, int(event.cell), side, words.language(request))
         shown.selected = int(event.cell)
         changes = self._selected(shown, words.language(request))
         if "control_scale" in shown.varies:

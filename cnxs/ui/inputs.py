@@ -10,6 +10,7 @@ from cnxs.registry import CONTROL_KINDS
 from cnxs.request import MAX_CONTROL_SCALE, MAX_GUIDANCE_SCALE, MAX_SEED, MAX_STEPS, Prediction, Sampler, defaults
 from cnxs.specs import ControlKind, ParamSpec
 from cnxs.ui import examples
+from cnxs.ui.axes import compare_panel
 from cnxs.ui.canvas import SketchCanvas
 from cnxs.ui.form import kind_choices
 from cnxs.ui.parts import STATIC, Strip, UploadedImage
@@ -19,7 +20,6 @@ Fields = dict[str, Any]  # a component's events are made at run time, so no type
 
 SOURCES = ("photo", "sketch", "map")
 MAX_COUNT = 4
-DEFAULT_STRENGTHS = "0.25  0.5  0.75  1  1.5"
 
 
 def heading(key: str) -> gr.HTML:
@@ -141,9 +141,7 @@ def prompt_column(fields: Fields, models: Models) -> None:
         fields["compare"] = gr.Button(label("page.compare"), elem_id="compare", min_width=150, scale=0)
         fields["cost"] = gr.HTML("", elem_id="cost", apply_default_css=False)
     with gr.Accordion(label("page.compare_settings"), open=False, elem_id="compare-settings"):
-        fields["strengths"] = gr.Textbox(
-            DEFAULT_STRENGTHS, label=label("page.strengths"), info=label("hint.strengths"), elem_id="strengths"
-        )
+        compare_panel(fields)
     with gr.Accordion(label("page.advanced"), open=False, elem_id="advanced"):
         _advanced(fields, models)
 

@@ -51,6 +51,7 @@ class Live:
                     stage_tabs=gr.update(visible=True, selected="picture"),
                     empty=gr.update(visible=False),
                     tab_beside=gr.update(visible=False),
+                    tab_pair=gr.update(visible=False),
                     actions=gr.update(visible=False),
                     facts=view.note_html(text.get("page.live_facts", language, steps=event.request.steps)),
                     strip="",
@@ -62,5 +63,5 @@ class Live:
 
 def outputs(fields: Mapping[str, Any]) -> list[Any]:
     """Return everything that a live frame changes."""
-    names = ("stage", "stage_tabs", "empty", "tab_beside", "actions", "facts", "strip", "status")
+    names = ("stage", "stage_tabs", "empty", "tab_beside", "tab_pair", "actions", "facts", "strip", "status")
     return [fields[name] for name in names]

@@ -9,7 +9,7 @@ from cnxs import text
 from cnxs.errors import UserError
 from cnxs.protocol import BaseInfo, Models
 from cnxs.registry import CONTROL_KINDS
-from cnxs.ui import examples, form, view, words
+from cnxs.ui import axes, examples, form, view, words
 from cnxs.ui.binding import Binding, Updates
 from cnxs.ui.inputs import default_kind
 
@@ -107,7 +107,7 @@ class Menus:
         """Say how many images a comparison makes and, once an image was measured, how long it takes."""
         language, values = words.language(request), self.named(data)
         try:
-            count = len(form.strengths(values["strengths"]))
+            count = len(form.strengths(values["strengths"])) * axes.row_count(values)
             sizes = form.read(values, {"width": int, "height": int, "steps": int})
         except UserError as error:
             return view.note_html(error.sentence(language))

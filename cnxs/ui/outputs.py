@@ -30,28 +30,34 @@ def result_column(fields: Fields) -> None:
                 elem_id="stage",
             )
         with gr.Tab(label("page.tab_beside"), id="beside", visible=False) as fields["tab_beside"]:
-            fields["slider"] = gr.ImageSlider(
-                label=label("page.slider"),
-                show_label=False,
-                interactive=False,
-                format="png",
-                buttons=["fullscreen"],
-                max_height=640,
-                elem_id="slider",
-            )
+            fields["slider"] = _slider("slider", "page.slider")
+        with gr.Tab(label("page.tab_pair"), id="pair", visible=False) as fields["tab_pair"]:
+            fields["pair"] = _slider("pair", "page.tab_pair")
+            fields["pair_facts"] = gr.HTML("", elem_id="pair-facts", apply_default_css=False)
     fields["facts"] = gr.HTML("", elem_id="facts", apply_default_css=False)
     with gr.Row(visible=False, elem_id="result-actions", elem_classes="keep-row actions") as fields["actions"]:
         fields["download"] = gr.DownloadButton(label("page.download"), size="sm", elem_id="download", min_width=100)
-        for name in ("as_source", "reuse_seed", "new_seed"):
+        for name in ("finer", "as_source", "reuse_seed", "new_seed"):
             fields[name] = gr.Button(label(f"page.{name}"), size="sm", elem_id=name.replace("_", "-"), min_width=100)
     fields["strip"] = Strip(elem_id="strip")
 
 
+def _slider(elem_id: str, key: str) -> gr.ImageSlider:
+    return gr.ImageSlider(
+        label=label(key),
+        show_label=False,
+        interactive=False,
+        format="png",
+        buttons=["fullscreen"],
+        max_height=640,
+        elem_id=elem_id,
+    )
+
+
 def outputs(fields: Fields) -> list[Component]:
     """Return everything that a running job changes."""
-    names = (
-        "status empty stage_tabs stage tab_beside slider facts actions download strip view pace generate cancel compare"
-    )
+    stage = "stage_tabs stage tab_beside slider tab_pair facts actions finer download strip"
+    names = f"status empty {stage} view pace generate cancel compare"
     return [fields[name] for name in names.split()]
 
 

@@ -9,7 +9,7 @@ from gradio.components import Component
 
 from cnxs import text
 from cnxs.protocol import Backend
-from cnxs.ui import api, gallery, live, models_panel, words
+from cnxs.ui import api, comparing, gallery, live, models_panel, words
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.handlers import Handlers
@@ -22,8 +22,8 @@ from cnxs.ui.words import label
 MAX_UPLOAD = "64mb"
 MAX_EVENTS = 200  # at once over all pages; each open page has one that never ends
 PULSE_SECONDS = 5.0
-STYLES = ("style.css", "history.css")
-SCRIPTS = ("page.js", "history.js")
+STYLES = ("style.css", "history.css", "compare.css")
+SCRIPTS = ("page.js", "history.js", "compare.js")
 CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are looked at, and how old they may get
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -60,6 +60,7 @@ def build_ui(backend: Backend) -> gr.Blocks:
         _wire_live(handlers, fields)
         gallery.wire(handlers, fields, drawer)
         models_panel.wire(page, handlers, handlers.menus)
+        comparing.wire(handlers, handlers.comparing, _request_inputs(fields))
     return page
 
 
@@ -137,7 +138,7 @@ def _masthead(fields: Fields) -> None:
 
 
 def _request_inputs(fields: Fields) -> set[Component]:
-    left_out = ("arrival", "restore", "view", "job", "pace", "placed", "control_map", "stage", "slider")
+    left_out = ("arrival", "restore", "view", "job", "pace", "placed", "control_map", "stage", "slider", "pair")
     silent = (gr.HTML, gr.Timer, gr.Button, gr.DownloadButton, gr.Tab, gr.Tabs, gr.Row, gr.Group, gr.Accordion)
     return {
         component
@@ -252,6 +253,7 @@ def _wire_restore(handlers: Handlers, fields: Fields) -> None:
 def _wire_results(handlers: Handlers, fields: Fields) -> None:
     view = [fields["view"]]
     shown = ("stage", "stage_tabs", "empty", "tab_beside", "slider", "facts", "actions", "download", "strip")
+    shown += ("finer", "tab_pair", "pair", "pair_facts")
     changed = [fields[name] for name in (*shown, "control_scale")]
     fields["strip"].click(edge(handlers.select), view, changed, **_QUIET)
     seed = [fields["seed"], fields["random_seed"]]
@@ -269,7 +271,8 @@ def _wire_examples(handlers: Handlers, fields: Fields) -> None:
 
 
 def _wire_words(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
-    priced = [fields[name] for name in ("strengths", "width", "height", "steps", "base", "pace")]
+    rows = ("rows", "row_values", "row_choices")
+    priced = [fields[name] for name in ("strengths", *rows, "width", "height", "steps", "base", "pace")]
     gr.on(
         [page.load, *(component.change for component in priced)],
         edge(handlers.menus.cost),

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Literal
 from cnxs import text
 from cnxs.protocol import LAST_EVENTS, Cancelled, Event, Failed, Finished, Loading, Preview, Progress, Queued, Result
 from cnxs.request import GenerationRequest
+from cnxs.ui.prints import number
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 THUMBNAIL = 320  # pixels, longest side
+SMALL_THUMBNAIL = 200  # of comparisons with many images, all of which travel again whenever one is added
+MANY = 12
 
 
 @dataclass
@@ -43,6 +46,8 @@ class JobView:
     request: GenerationRequest
     cells: list[Cell] = field(default_factory=list)
     map_thumbnail: str = ""
+    maps: dict[str, str] = field(default_factory=dict)  # thumbnails of every map, by digest
+    pair: dict[str, int] = field(default_factory=dict)  # images on the sides "a" and "b" of the slider
     selected: int = 0
     running: bool = True
     message: tuple[str, Mapping[str, object]] = ("page.status_next", {})
@@ -102,7 +107,8 @@ class JobView:
     def _result(self, event: Result) -> None:
         cell = self.cells[event.cell]
         cell.state, cell.request, cell.seconds = "done", event.request, event.seconds
-        cell.agreement, cell.thumbnail = event.edge_agreement, data_url(event.image)
+        side = THUMBNAIL if len(self.cells) <= MANY else SMALL_THUMBNAIL
+        cell.agreement, cell.thumbnail = event.edge_agreement, data_url(event.image, side)
         self.selected, self.preview, self.notes = event.cell, None, event.notes
 
     def _over(self) -> None:
@@ -123,10 +129,10 @@ class JobView:
         return cell if cell.state == "done" else None
 
 
-def data_url(image: "Image") -> str:
-    """Return a thumbnail of `image` as a JPEG data URL."""
+def data_url(image: "Image", side: int = THUMBNAIL) -> str:
+    """Return a thumbnail of `image` as a JPEG data URL, its longest side at most `side` pixels."""
     small = image.convert("RGB")
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -138,12 +144,6 @@ def duration(seconds: float, language: str) -> str:
         step = 1 if seconds < 10 else 5
         return text.get("page.about_seconds", language, seconds=max(1, round(seconds / step) * step))
     return text.get("page.about_minutes", language, minutes=round(seconds / 60))
-
-
-def number(value: float, language: str) -> str:
-    """Return a number as it is written in `language`."""
-    written = f"{value:g}"
-    return written.replace(".", ",") if language == "de" else written
 
 
 def waiting_html(key: str, language: str, fields: Mapping[str, object] = MappingProxyType({})) -> str:
@@ -180,56 +180,12 @@ def status_html(view: JobView, language: str) -> str:
     )
     shown = percent if view.running else ""
     role = "alert" if state == "failed" else "status"
+    working = [(i, cell) for i, cell in enumerate(view.cells) if cell.state == "working"]
+    cells = " ".join(f"{i}:{round(100 * cell.step / cell.request.steps)}" for i, cell in working)
     notes = "".join(f'<p class="note">{escape(text.get(key, language, **dict(f)))}</p>' for key, f in view.notes)
     return (
-        f'<div class="status {state}" data-job="{escape(view.job_id)}" data-percent="{shown}">'
+        f'<div class="status {state}" data-job="{escape(view.job_id)}" data-percent="{shown}" data-cells="{cells}">'
         f'{bar}<span role="{role}">{escape(sentence)}</span>{notes}</div>'
-    )
-
-
-def strip_html(view: JobView, language: str) -> str:
-    """Return the images of a job as a row of labelled buttons; empty for a single image."""
-    if len(view.cells) == 1:
-        return ""
-    prints = [_print(view, index, language) for index in range(len(view.cells))]
-    if view.map_thumbnail and "control_scale" in view.varies:
-        caption = escape(text.get("page.caption_map", language))
-        prints.insert(
-            0,
-            f'<figure class="print map"><img src="{view.map_thumbnail}" alt="{caption}">'
-            f"<figcaption>{caption}</figcaption></figure>",
-        )
-    label = escape(text.get("page.strip_label", language))
-    return f'<div class="strip" role="group" aria-label="{label}">{"".join(prints)}</div>'
-
-
-def caption(view: JobView, index: int, language: str) -> str:
-    """Return what sets image `index` apart: its strength, or its seed."""
-    cell = view.cells[index]
-    if "control_scale" in view.varies:
-        if cell.control_scale == 0:
-            return text.get("page.caption_none", language)
-        return text.get("page.caption_strength", language, strength=number(cell.control_scale, language))
-    return text.get("page.caption_seed", language, seed=cell.request.seed)
-
-
-def _print(view: JobView, index: int, language: str) -> str:
-    cell = view.cells[index]
-    title = escape(caption(view, index, language))
-    picture = f'<img src="{cell.thumbnail}" alt="">' if cell.thumbnail else '<span class="blank"></span>'
-    if cell.state == "done":
-        below = (
-            "" if cell.agreement is None else text.get("page.agreement", language, percent=round(100 * cell.agreement))
-        )
-    elif cell.state == "working":
-        below = text.get("page.working", language)
-    else:
-        below = text.get("page.waiting", language) if view.running else ""
-    pressed = str(index == view.selected and cell.state == "done").lower()
-    disabled = "" if cell.state == "done" else " disabled"
-    return (
-        f'<button type="button" class="print {cell.state}" data-cell="{index}" aria-pressed="{pressed}"{disabled}>'
-        f'{picture}<span class="caption">{title}</span><span class="below">{escape(below)}</span></button>'
     )
 
 
