@@ -111,6 +111,7 @@ class FakeBackend:
         self.step_seconds = step_seconds
         self.gate = gate
         self.starting = False
+        self.ahead = 0  # jobs that a new one waits for, until a test says there are none
         self.requests: list[GenerationRequest] = []
         self.restored = Restored(request=None)
         self.fetched: dict[str, DownloadInfo] = {}
@@ -245,6 +246,10 @@ class FakeBackend:
 
     def _work(self, job_id: str) -> None:
         job = self._jobs[job_id]
+        if self.ahead:
+            self._emit(job_id, Queued(position=self.ahead))
+            while self.ahead and not job.cancelled.wait(0.02):
+                pass
         self._emit(job_id, Queued(position=0))
         self._emit(job_id, Loading(model=job.request.base))
         if job.request.prompt == "fail":

@@ -27,11 +27,19 @@ class Studio:
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
+        self._steps = threading.Semaphore(0)
         self.backend = FakeBackend(step_seconds=0.002, gate=self._held)
         self.url = ""
 
+    def let(self, *, steps: int) -> None:
+        """Let the work go on by so many steps, then hold it again."""
+        self.gate.clear()
+        for _ in range(steps):
+            self._steps.release()
+
     def _held(self) -> None:
-        self.gate.wait(60)
+        while not (self.gate.is_set() or self._steps.acquire(timeout=0.05)):
+            pass
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,8 @@ REQUEST_FIELDS: dict[str, type] = {
 }
 CONTROL_FIELDS: dict[str, type] = {"network": str, "kind": str, "control_scale": float, "start": float, "end": float}
 
+LINE_KINDS = ("canny", "scribble", "soft_edge", "line_art")  # how the names of kinds begin whose maps are lines
+
 SEED_RANGE = 2**31  # seeds drawn here stay short enough to read out
 
 
@@ -94,6 +96,11 @@ def kind_params(models: Models, kind: str, values: Mapping[str, Any]) -> dict[st
     if found is None:
         raise InputError("unknown_kind", given=kind, allowed=", ".join(known.name for known in models.kinds))
     return {param.name: values.get(f"param.{kind}.{param.name}", param.default) for param in found.params}
+
+
+def is_editable(values: Mapping[str, Any]) -> bool:
+    """Say whether the shown map can be edited as a drawing: it is of lines, and its source is no drawing yet."""
+    return values["source"] != "sketch" and str(values["kind"]).startswith(LINE_KINDS)
 
 
 def draw_seed() -> int:

@@ -208,6 +208,8 @@ class Handlers(Binding):
             device=self.menus.device_html(models, language),
             waking=gr.Timer(active=form.is_starting(models)),
             prompt=str(kept.get("prompt") or ""),
+            previews=kept.get("previews") is not False,
+            notify=kept.get("notify") is True,
             negative_prompt=str(kept.get("negative_prompt") or ""),
         )
         job = self._find_job(owner, kept)

@@ -14,6 +14,7 @@ from cnxs.ui.axes import compare_panel
 from cnxs.ui.canvas import SketchCanvas
 from cnxs.ui.form import kind_choices
 from cnxs.ui.parts import STATIC, Strip, UploadedImage
+from cnxs.ui.waiting import waiting_switches
 from cnxs.ui.words import label
 
 Fields = dict[str, Any]  # a component's events are made at run time, so no type is told here
@@ -36,6 +37,7 @@ def source_column(fields: Fields, models: Models) -> None:
         with gr.Tab(label("page.tab_sketch"), id="sketch", elem_id="tab-sketch") as fields["tab_sketch"]:
             fields["sketch"] = SketchCanvas(elem_id="sketch")
             fields["live"] = gr.Checkbox(False, label=label("page.live"), info=label("hint.live"), elem_id="live")
+            fields["trace"] = gr.Button(label("page.trace"), size="sm", elem_id="trace")
         with gr.Tab(label("page.tab_map"), id="map", elem_id="tab-map") as fields["tab_map"]:
             fields["map"] = _upload("map", ["upload", "clipboard"])
     kinds = [choice.kind.name for choice in kind_choices(models, models.bases[0].name)]
@@ -56,7 +58,7 @@ def source_column(fields: Fields, models: Models) -> None:
     with gr.Row(elem_id="maps", elem_classes="keep-row"):
         fields["placed"] = _shown("placed", "page.placed")
         fields["control_map"] = _shown("control-map", "page.control_map")
-    fields["copy_map"] = gr.Button(label("page.copy_map"), size="sm", visible=False, elem_id="copy-map")
+    _map_buttons(fields)
     if examples.read():
         gr.HTML(
             label("page.examples"),
@@ -65,6 +67,14 @@ def source_column(fields: Fields, models: Models) -> None:
             elem_id="examples-label",
         )
         fields["examples"] = Strip(value=examples.strip_html(), elem_id="examples")
+
+
+def _map_buttons(fields: Fields) -> None:
+    with gr.Row(elem_id="map-actions", elem_classes="keep-row actions"):
+        for name in ("edit_map", "copy_map"):
+            fields[name] = gr.Button(
+                label(f"page.{name}"), size="sm", visible=False, elem_id=name.replace("_", "-"), min_width=100
+            )
 
 
 def _upload(name: str, sources: list[Any]) -> UploadedImage:
@@ -177,6 +187,7 @@ def _advanced(fields: Fields, models: Models) -> None:
         fields["start"] = _slider("start", 0, 1, 0.0, 0.05)
         fields["end"] = _slider("end", 0, 1, 1.0, 0.05)
     _size(fields, base)
+    waiting_switches(fields)
     fields["clip_skip"] = _slider("clip_skip", 0, 11, 0, 1)
     fields["prediction"] = gr.Dropdown(
         [(label(f"page.prediction_{name}"), name) for name in get_args(Prediction)],

@@ -9,7 +9,7 @@ from gradio.components import Component
 
 from cnxs import text
 from cnxs.protocol import Backend
-from cnxs.ui import api, comparing, gallery, live, models_panel, words
+from cnxs.ui import api, comparing, gallery, live, models_panel, tracing, waiting, words
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.handlers import Handlers
@@ -23,7 +23,7 @@ MAX_UPLOAD = "64mb"
 MAX_EVENTS = 200  # at once over all pages; each open page has one that never ends
 PULSE_SECONDS = 5.0
 STYLES = ("style.css", "history.css", "compare.css")
-SCRIPTS = ("page.js", "history.js", "compare.js")
+SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js")
 CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are looked at, and how old they may get
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -61,6 +61,8 @@ def build_ui(backend: Backend) -> gr.Blocks:
         gallery.wire(handlers, fields, drawer)
         models_panel.wire(page, handlers, handlers.menus)
         comparing.wire(handlers, handlers.comparing, _request_inputs(fields))
+        tracing.wire(handlers, _request_inputs(fields))
+        waiting.wire(fields)
     return page
 
 
@@ -188,7 +190,10 @@ def _wire_preview(handlers: Handlers, fields: Fields) -> None:
         [fields[name].change for name in (*drawn, *params)],
         edge(handlers.sources.preview),
         _request_inputs(fields),
-        [fields[name] for name in ["placed", "control_map", "copy_map", "map_note", "fitted", "width", "height"]],
+        [
+            fields[name]
+            for name in ["placed", "control_map", "copy_map", "edit_map", "map_note", "fitted", "width", "height"]
+        ],
         **_NEWEST,
     )
     fields["copy_map"].click(None, js="() => window.cnxs.copyMap()", **_QUIET)
@@ -198,7 +203,7 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
     everything = _request_inputs(fields)
     fields["job"].change(
         edge(handlers.follow),
-        [fields["job"], fields["owner"], fields["pace"]],
+        [fields["job"], fields["owner"], fields["pace"], fields["previews"]],
         outputs(fields),
         trigger_mode="multiple",
         **_QUIET,

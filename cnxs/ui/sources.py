@@ -49,7 +49,7 @@ class Sources:
             if values["kind"] is None:
                 return self._no_map(self._why_no_kind(values, language))
             changes = self._fitted(values, source_id)
-            drawn = self._draw(values | {name: changes[name] for name in ("width", "height") if name in changes})
+            drawn = self.drawn(values | {name: changes[name] for name in ("width", "height") if name in changes})
         except UserError as error:
             return self._no_map(error.sentence(language))
         told = [text.get(key, language, **dict(fields)) for key, fields in drawn.notes]
@@ -58,14 +58,16 @@ class Sources:
             placed=gr.update(value=self.files.put_image(drawn.placed), visible=True),
             control_map=gr.update(value=self.files.put_image(drawn.map), visible=True),
             copy_map=gr.update(visible=True),
+            edit_map=gr.update(visible=form.is_editable(values)),
             map_note=view.note_html(note),
             **changes,
         )
 
     def _no_map(self, sentence: str) -> Updates:
         hidden = gr.update(value=None, visible=False)
+        away = gr.update(visible=False)
         return self.updates(
-            placed=hidden, control_map=hidden, copy_map=gr.update(visible=False), map_note=view.note_html(sentence)
+            placed=hidden, control_map=hidden, copy_map=away, edit_map=away, map_note=view.note_html(sentence)
         )
 
     def _why_no_kind(self, values: Values, language: str) -> str:
@@ -84,7 +86,12 @@ class Sources:
         width, height = images.default_size(shape, native_size=base.native_size, multiple=base.size_multiple)
         return {"fitted": fitted, "width": width, "height": height}
 
-    def _draw(self, values: Values) -> ControlMap:
+    def drawn(self, values: Values) -> ControlMap:
+        """Return the map of the chosen picture.
+
+        Raises:
+            InputError: `no_source` or `empty_sketch`; or why the picture cannot be drawn.
+        """
         source_id = self.source_id(values)
         if source_id is None:
             raise InputError("empty_sketch" if values["source"] == "sketch" else "no_source")
@@ -115,7 +122,7 @@ class Sources:
         """Return the control that the page describes; None for words alone, unless one is `needed`."""
         if not needed and not values["control_scale"] and self.source_id(values) is None:
             return None  # words alone
-        drawn = self._draw(values)
+        drawn = self.drawn(values)
         return form.build_control(
             {**values, "network": self._network(values)},
             map_id=drawn.map_id,

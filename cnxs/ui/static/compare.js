@@ -6,7 +6,7 @@
   // Left and right step through the images of the strip, up and down through the rows of a grid.
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-    if (event.target.closest?.(ELSEWHERE) || document.querySelector("dialog[open]")) return;
+    if (event.target.closest?.(ELSEWHERE) || document.querySelector("#history[data-open]")) return;
     const step = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[event.key];
     const shown = document.querySelector('#strip .print[aria-pressed="true"]');
     if (!step || !shown) return;
