@@ -33,9 +33,8 @@ class Studio:
 
     def let(self, *, steps: int) -> None:
         """Let the work go on by so many steps, then hold it again."""
+        self._steps = threading.Semaphore(steps)
         self.gate.clear()
-        for _ in range(steps):
-            self._steps.release()
 
     def _held(self) -> None:
         while not (self.gate.is_set() or self._steps.acquire(timeout=0.05)):

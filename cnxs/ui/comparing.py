@@ -14,6 +14,8 @@ from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.edge import edge
 from cnxs.ui.sources import Sources
 
+KINDS_OFFERED = 3  # of the ways to follow a picture, to begin with
+
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 
 
@@ -61,7 +63,8 @@ class Comparing:
         known = form.kind_choices(self.backend.models(), values["base"])
         if name == "kind":
             kinds = [choice.kind.name for choice in known if choice.kind.name != "as_is"]
-            return [(text.get(f"kind.{kind}", language), kind) for kind in kinds], kinds
+            first = list(dict.fromkeys(kind for kind in (values["kind"], *kinds) if kind in kinds))[:KINDS_OFFERED]
+            return [(text.get(f"kind.{kind}", language), kind) for kind in kinds], first
         networks = next((choice.networks for choice in known if choice.kind.name == values["kind"]), ())
         return [(network.label, network.name) for network in networks], [network.name for network in networks]
 
