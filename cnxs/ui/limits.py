@@ -97,6 +97,8 @@ class Limited:
         with self._lock:
             known = self._owners.setdefault(client, set())
             known.add(owner)
+            while len(self._owners) > MAX_CLIENTS:
+                del self._owners[next(iter(self._owners))]
             owners = list(known)
         at_work = {one: sum(info.state in ("queued", "running") for info in self._backend.jobs(one)) for one in owners}
         with self._lock:
