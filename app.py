@@ -12,16 +12,24 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
 from cnxs import text
-from cnxs.errors import UnavailableError, UserError
+from cnxs.accounts import Accounts
+from cnxs.errors import InputError, UnavailableError, UserError
 from cnxs.history import History
 from cnxs.jobs import Studio
 from cnxs.registry import DETECTORS_FOLDER
 from cnxs.store import ImageStore
+from cnxs.ui.limits import ClientLimits
 from cnxs.ui.page import build_ui, launch_options
 from cnxs.weights import Downloads, Library
+from cnxs.workers import Limits
 
 DEFAULT_PORT = 7860
 PORTS_TRIED = 50
+LIMITS = {
+    "jobs_per_minute": ClientLimits().jobs_per_minute,
+    "jobs_per_client": Limits().jobs_per_owner,
+    "queue": Limits().waiting_jobs,
+}
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")  # who gets here is at home here: the history is one for all
 
 
@@ -37,6 +45,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help=text.get("cli.app_device"))
     parser.add_argument("--dtype", default="auto", help=text.get("cli.app_dtype"))
     parser.add_argument("--threads", type=int, default=0, help=text.get("cli.app_threads"))
+    logins = parser.add_mutually_exclusive_group()
+    logins.add_argument("--auth-file", type=Path, metavar="FILE", help=text.get("cli.app_auth_file"))
+    logins.add_argument("--auth", metavar="NAME:PASSWORD", help=text.get("cli.app_auth"))
+    for name, default in LIMITS.items():
+        words = text.get(f"cli.app_{name}", default=default)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, metavar="N", help=words)
     parser.add_argument("--mcp", action="store_true", help=text.get("cli.app_mcp"))
     parser.add_argument("--open", action="store_true", help=text.get("cli.app_open"))
     return parser.parse_args()
@@ -82,8 +96,27 @@ def open_studio(options: argparse.Namespace, downloads: Downloads) -> Studio:
         catalogue=library.models,
         downloads=downloads,
         detectors=options.models / DETECTORS_FOLDER,
-        shared=options.host in LOCAL_HOSTS,
+        shared=options.host in LOCAL_HOSTS and not (options.auth or options.auth_file),
+        limits=Limits(waiting_jobs=options.queue, jobs_per_owner=options.jobs_per_client),
     )
+
+
+def accounts(options: argparse.Namespace) -> Accounts | None:
+    """Return who may log in; None: everybody may use the page, which is said where others can reach it.
+
+    Raises:
+        InputError: if the accounts cannot be read, or tools without a log-in were asked for as well.
+    """
+    if (options.auth or options.auth_file) and options.mcp:
+        raise InputError("mcp_with_accounts")
+    if options.auth:
+        logging.warning(text.get("cli.app_auth_seen"))
+        return Accounts.from_words(options.auth)
+    if options.auth_file:
+        return Accounts.from_file(options.auth_file)
+    if options.host not in LOCAL_HOSTS:
+        logging.warning(text.get("cli.app_open_to_all"))
+    return None
 
 
 def main() -> None:
@@ -93,11 +126,16 @@ def main() -> None:
     if options.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # for child processes as well
     try:
+        known = accounts(options)
+        limits = ClientLimits(jobs_per_minute=options.jobs_per_minute, waiting_jobs=2 * options.jobs_per_client)
         port = free_port(options.host, options.port)
         with Downloads(options.models) as downloads, open_studio(options, downloads) as studio:
             studio.start()
-            build_ui(studio).launch(
-                server_name=options.host, server_port=port, inbrowser=options.open, **launch_options(mcp=options.mcp)
+            build_ui(studio, limits=limits).launch(
+                server_name=options.host,
+                server_port=port,
+                inbrowser=options.open,
+                **launch_options(mcp=options.mcp, log_in=known.log_in if known else None),
             )
     except UserError as error:
         sys.exit(str(error))

@@ -62,12 +62,15 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
     """Yield `open_page(url, **context_options) -> Page`: a new, empty profile per call.
 
     Requests that leave this machine are blocked. At the end of the test, an uncaught script error on any of the
-    pages fails it.
+    pages fails it, and so does anything that the content security policy stopped.
     """
     contexts, script_errors = [], []
 
     def is_outside(url: str) -> bool:
         return not url.startswith(("http://127.0.0.1", "http://localhost", "data:", "blob:"))
+
+    def blocked(message: str) -> list[str]:
+        return [message] if "Content Security Policy" in message else []
 
     def open_page(url: str, **options: Any) -> Any:
         context = chromium.new_context(**{"viewport": DESKTOP, "locale": "en-GB", **options})
@@ -76,6 +79,7 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
         context.set_default_timeout(60_000)  # a busy machine is slow, not broken
         page = context.new_page()
         page.on("pageerror", lambda error: script_errors.append(str(error)))
+        page.on("console", lambda message: script_errors.extend(blocked(message.text)))
         page.goto(url)
         return page
 

@@ -66,12 +66,13 @@ ARROWS: dict[str, set[str]] = {
     "generate": _WORDS | {"images", "store", "pnginfo", "parameters", "history", "jobs", "backend"},
     "benchmark": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "weights", "backend"},
     "ui": _WORDS | {"images"},
-    "app": _WORDS | _MACHINE | {"ui", "jobs", "workers", "backend", "history", "store"},
+    "accounts": {"errors", "text"},
+    "app": _WORDS | _MACHINE | {"accounts", "ui", "jobs", "workers", "backend", "history", "store"},
 }
 
 # Parts that hold to the standard library and to each other.
 STANDARD_LIBRARY_ONLY = {"text", "hardware", "errors", "specs", "registry", "request", "records", "settings"}
-STANDARD_LIBRARY_ONLY |= {"protocol", "parameters"}
+STANDARD_LIBRARY_ONLY |= {"protocol", "parameters", "accounts"}
 # Libraries that take seconds to load, and the parts that never touch them.
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "controlnet_aux"}
 WITHOUT_HEAVY = {"ui", "images", "weights", "store", "pnginfo", "history", "history_index", "job", "workers", "jobs"}

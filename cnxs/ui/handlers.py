@@ -1,7 +1,6 @@
 """What happens when something on the page is used: values in by name, updates out by component."""
 
 import json
-import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,11 +16,11 @@ from cnxs.ui.comparing import Comparing
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.inputs import SOURCES, Fields
 from cnxs.ui.menus import Menus
+from cnxs.ui.owners import owner_of
 from cnxs.ui.restoring import Restoring
 from cnxs.ui.sources import Sources
 
 START_POLL_SECONDS = 0.3
-OWNER_LENGTH = (32, 64)  # characters of a browser's token
 FRAME_SECONDS = 0.1  # between two updates of a running job: a browser that is asked for more falls behind
 
 
@@ -43,13 +42,13 @@ class Handlers(Binding):
         yield from self._until_started(request)
         values = self._with_seed(self.named(data))
         seed, count = form.read(values, {"seed": int, "count": int}).values()
-        yield self._submit(values, self.sources.control(values), form.seed_axis(seed, count))
+        yield self._submit(values, self.sources.control(values), form.seed_axis(seed, count), request)
 
     def compare(self, data: Mapping[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Submit one image per strength, from one seed, "no control" first; a row of them for each further value."""
         yield from self._until_started(request)
         values = self._with_seed(self.named(data))
-        yield self._submit(values, self.sources.control(values, needed=True), self.comparing.axes(values))
+        yield self._submit(values, self.sources.control(values, needed=True), self.comparing.axes(values), request)
 
     def _until_started(self, request: gr.Request) -> Iterator[Updates]:
         # Which control network to ask for is only known once the models have started, so the click waits for that.
@@ -60,11 +59,11 @@ class Handlers(Binding):
     def _with_seed(self, values: dict[str, Any]) -> dict[str, Any]:
         return values | {"seed": form.draw_seed()} if values["random_seed"] else values
 
-    def _submit(self, values: Values, control: ControlUse | None, axes: Sequence[Axis]) -> Updates:
-        request = form.build_request(values, control=control, axes=axes)
-        owner = _owner(values["owner"])
-        job_id = self.backend.submit(request, owner)
-        return self.updates(job=job_id, owner=owner, seed=request.seed)
+    def _submit(self, values: Values, control: ControlUse | None, axes: Sequence[Axis], request: gr.Request) -> Updates:
+        asked = form.build_request(values, control=control, axes=axes)
+        owner = owner_of(request, values["owner"])
+        job_id = self.backend.submit(asked, owner)
+        return self.updates(job=job_id, owner=owner, seed=asked.seed)
 
     def cancel(self, job: str, owner: str) -> None:
         """Stop the job that the page shows."""
@@ -197,7 +196,7 @@ class Handlers(Binding):
         """Greet a page that was just loaded: find its job again, and what was typed."""
         language, kept = words.language(request), _object(arrival)
         # From here on the server keeps the owner: what a browser holds may reach a handler late.
-        owner = _owner(kept.get("owner"))
+        owner = owner_of(request, kept.get("owner"))
         source = next((name for name in SOURCES if name == kept.get("source")), "photo")
         models = self.backend.models()
         changes = self.menus.refreshed(models, models.bases[0].name, source, language) | self.updates(
@@ -226,12 +225,6 @@ class Handlers(Binding):
         left = [info for info in jobs if info.state in ("queued", "running") and kept.get("alone") is True]
         found = (own or left)[-1:]
         return (found[0].job_id, found[0].request) if found else None
-
-
-def _owner(token: Any) -> str:
-    """Return the browser's own token if it is one that nobody can guess, else a new one."""
-    fits = isinstance(token, str) and OWNER_LENGTH[0] <= len(token) <= OWNER_LENGTH[1]
-    return token if fits else secrets.token_urlsafe(24)
 
 
 def _finished(shown: view.JobView | None) -> view.Cell:

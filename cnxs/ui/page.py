@@ -1,23 +1,28 @@
 """The page: its layout, and which use of it calls which handler."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from starlette.middleware import Middleware
 
 from cnxs import text
 from cnxs.protocol import Backend
 from cnxs.ui import api, comparing, gallery, live, models_panel, tracing, waiting, words
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
+from cnxs.ui.guard import Guard
 from cnxs.ui.handlers import Handlers
 from cnxs.ui.inputs import SOURCES, Fields, prompt_column, source_column
+from cnxs.ui.limits import ClientLimits, limited
 from cnxs.ui.outputs import outputs, restorable, result_column
 from cnxs.ui.parts import STATIC
 from cnxs.ui.theme import Studio
 from cnxs.ui.words import label
+
+LogIn = Callable[[str, str], Awaitable[bool]]
 
 MAX_UPLOAD = "64mb"
 MAX_EVENTS = 200  # at once over all pages; each open page has one that never ends
@@ -29,9 +34,12 @@ CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are look
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 _NEWEST: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last"}
 
+_LIMITS = ClientLimits()
 
-def build_ui(backend: Backend) -> gr.Blocks:
+
+def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
     """Build the page on a backend. Serve it with `launch(**launch_options())`."""
+    backend = limited(backend, limits)
     fields: Fields = {}
     models = backend.models()
     with gr.Blocks(
@@ -66,13 +74,15 @@ def build_ui(backend: Backend) -> gr.Blocks:
     return page
 
 
-def launch_options(*, mcp: bool = False) -> dict[str, Any]:
+def launch_options(*, mcp: bool = False, log_in: LogIn | None = None) -> dict[str, Any]:
     """Return what the page needs from `launch`: its look, its scripts, its languages, its limits.
 
     Args:
         mcp: offer the named endpoints as tools for assistants as well.
+        log_in: says whether a name and a password fit; None: everybody may use the page.
     """
-    return {
+    options = {
+        "auth": log_in,
         "mcp_server": mcp,
         "theme": Studio(),
         "css": "".join(map(_static, STYLES)),
@@ -87,6 +97,7 @@ def launch_options(*, mcp: bool = False) -> dict[str, Any]:
         "footer_links": [],
         "ssr_mode": False,
     }
+    return options | {"app_kwargs": {"middleware": [Middleware(Guard, head=options["head"])]}}
 
 
 def _static(name: str) -> str:
