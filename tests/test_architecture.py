@@ -65,7 +65,7 @@ ARROWS: dict[str, set[str]] = {
     | {"images", "controls", "metrics", "miniature", "training", "jobs", "generate"},
     "doctor": _WORDS | _MACHINE,
     "generate": _WORDS | {"images", "store", "pnginfo", "parameters", "history", "jobs", "backend"},
-    "benchmark": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "weights", "backend"},
+    "benchmark": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "weights", "history", "backend"},
     "ui": _WORDS | {"images", "contact_sheet"},
     "app": _WORDS | _MACHINE | {"ui", "jobs", "workers", "backend", "history", "store"},
 }
