@@ -21,8 +21,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 
 KILLS = 50
 
-# Everything is imported once; each line that comes in starts a writer on that folder, told by its process id. A writer
-# says what it has finished: "kept" a favourite, or "gone", which was deleted.
+# Everything is imported once. Each line that comes in, "number folder", starts a writer, told by its process id. It
+# says what it has finished: "kept", a favourite, or "gone": every fourth, which was deleted.
 NURSERY = """
 import os, sys
 from dataclasses import replace
@@ -35,10 +35,9 @@ from cnxs.store import ImageStore
 def say(words):
     os.write(1, (words + "\\n").encode())
 
-def write(folder):
+def write(folder, number):
     history, store = History(folder), ImageStore(None)
     say("ready")
-    number = 0
     while True:
         number += 1
         pictures = [Image.effect_noise((160, 160), 90).convert("RGB") for _ in range(2)]
@@ -54,7 +53,8 @@ def write(folder):
 for line in sys.stdin:
     child = os.fork()
     if not child:
-        write(Path(line.strip()))
+        number, folder = line.strip().split(" ", 1)
+        write(Path(folder), int(number))
     say(str(child))
     os.waitpid(child, 0)
     say("ended")
@@ -78,10 +78,12 @@ def nursery() -> Iterator[tuple[IO[str], IO[str]]]:
         process.stdin.close()
 
 
-def kill_a_writer(pipes: tuple[IO[str], IO[str]], folder: Path, *, records: int, seconds: float) -> list[str]:
+def kill_a_writer(
+    pipes: tuple[IO[str], IO[str]], folder: Path, number: int, *, records: int, seconds: float
+) -> list[str]:
     """Kill a writer some time after it has finished some records; return what it said before its end."""
     order, told = pipes
-    order.write(f"{folder}\n")
+    order.write(f"{number} {folder}\n")
     order.flush()
     first = [told.readline().strip(), told.readline().strip()]  # which of the two speaks first is chance
     writer = int(next(line for line in first if line != "ready"))
@@ -135,12 +137,14 @@ def test_sigkill_loses_nothing_finished_and_shows_nothing_half_written(
     moments = random.Random(7)
     said: list[str] = []
     checked: set[str] = set()
-    halves = 0
-    for _ in range(KILLS):
-        said += kill_a_writer(nursery, tmp_path, records=moments.randrange(3), seconds=moments.uniform(0.0, 0.04))
-        halves += len(list(tmp_path.rglob("*.part")))
+    halves: set[Path] = set()
+    for number in range(KILLS):
+        said += kill_a_writer(
+            nursery, tmp_path, number, records=moments.randrange(3), seconds=moments.uniform(0.0, 0.04)
+        )
+        halves |= set(tmp_path.rglob("*.part"))
         check(tmp_path, said, checked)
     check(tmp_path, said, set())
-    sys.stdout.write(f"{KILLS} kills, {len(said)} records finished before them, {halves} files cut off\n")
+    sys.stdout.write(f"{KILLS} kills, {len(said)} records finished before them, {len(halves)} files cut off\n")
     assert any(line.startswith("kept") for line in said)
     assert any(line.startswith("gone") for line in said)
