@@ -10,6 +10,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import warnings
@@ -25,9 +26,11 @@ from PIL import Image
 
 from cnxs import controls, images, text
 from cnxs.backend import Engine, choose_device
+from cnxs.history import History
 from cnxs.model import ControlInput, ControlNetXS, CoupledUNet, base_structure
 from cnxs.protocol import Preview, Result
-from cnxs.request import Axis, ControlUse, GenerationRequest
+from cnxs.records import Search
+from cnxs.request import Axis, ControlUse, GenerationRequest, defaults
 from cnxs.specs import ControlSpec
 from cnxs.store import ImageStore
 from cnxs.weights import Library
@@ -191,6 +194,37 @@ def map_preview(*, rounds: int) -> None:
     report("Canny map of a 12-megapixel picture at 1024 pixels", medians({"map": draw}, rounds=rounds), against="map")
 
 
+def history(count: int) -> None:
+    """Keep `count` generated pictures, then time what a gallery asks for, and building the index anew."""
+    print(f"\nHistory of {count} pictures")
+    picture = Image.effect_noise((64, 64), 90).convert("RGB")
+
+    def timed(name: str, call: Callable[[], Any], *, rounds: int = 5) -> None:
+        seconds = medians({name: call}, rounds=rounds)
+        print(f"  {name:<42} {seconds[name] * 1000:9.1f} ms")
+
+    with tempfile.TemporaryDirectory() as folder:
+        kept = History(Path(folder))
+        began = time.perf_counter()
+        for number in range(count):
+            kept.add(picture, replace(defaults(), prompt=f"picture {number} of {['fox', 'cat', 'dog'][number % 3]}"))
+        print(f"  {'keeping one':<42} {(time.perf_counter() - began) / count * 1000:9.1f} ms")
+        gallery, page = kept.of(None), 48
+        middle = gallery.search(Search(), limit=500)[-1].record_id
+        timed("the newest page", lambda: gallery.search(Search(), limit=page))
+        timed("a page further back", lambda: gallery.search(Search(), before=middle, limit=page))
+        timed("its small pictures", lambda: [gallery.thumbnail(one.record_id) for one in gallery.search(Search())])
+        timed("a search for a word", lambda: gallery.search(Search(text="fox"), limit=page))
+        timed("a search that finds nothing", lambda: gallery.search(Search(text="unicorn"), limit=page))
+        timed("counting what a search finds", lambda: gallery.count(Search(text="fox")))
+        timed("recent prompts", lambda: gallery.recent_prompts())
+        kept.close()
+        (Path(folder) / "index.sqlite3").unlink()
+        began = time.perf_counter()
+        History(Path(folder)).close()
+        print(f"  {'building the index anew':<42} {(time.perf_counter() - began) * 1000:9.1f} ms")
+
+
 def start_up() -> None:
     """Time the app from its start to the page, and to the model behind it; and `import cnxs`."""
     with socket.socket() as probe:
@@ -224,6 +258,7 @@ def main() -> None:
     parser.add_argument("--full-size", action="store_true", help=text.get("cli.benchmark_full_size"))
     parser.add_argument("--no-peers", action="store_true", help=text.get("cli.benchmark_no_peers"))
     parser.add_argument("--rounds", type=int, default=7, help=text.get("cli.benchmark_rounds"))
+    parser.add_argument("--history", type=int, metavar="N", help=text.get("cli.benchmark_history"))
     parser.add_argument("--device", default="auto", help=text.get("cli.app_device"))
     parser.add_argument("--threads", type=int, default=0, help=text.get("cli.app_threads"))
     options = parser.parse_args()
@@ -233,7 +268,9 @@ def main() -> None:
     print(
         f"{device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, median of {options.rounds} rounds"
     )
-    if options.full_size:
+    if options.history:
+        history(options.history)
+    elif options.full_size:
         full_size_step(device, rounds=options.rounds, compare=not options.no_peers)
     else:
         engine = Engine(device, Library(), threads=options.threads)

@@ -36,6 +36,7 @@ ARROWS: dict[str, set[str]] = {
     "tensors": set(),
     "metrics": set(),
     "store": {"errors", "images"},
+    "contact_sheet": set(),
     "controls": {"errors", "specs", "registry", "images"},
     "layers": {"errors", "specs"},
     "blocks": {"errors", "specs", "layers"},
@@ -64,8 +65,8 @@ ARROWS: dict[str, set[str]] = {
     | {"images", "controls", "metrics", "miniature", "training", "jobs", "generate"},
     "doctor": _WORDS | _MACHINE,
     "generate": _WORDS | {"images", "store", "pnginfo", "parameters", "history", "jobs", "backend"},
-    "benchmark": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "weights", "backend"},
-    "ui": _WORDS | {"images"},
+    "benchmark": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "weights", "history", "backend"},
+    "ui": _WORDS | {"images", "contact_sheet"},
     "accounts": {"errors", "text"},
     "app": _WORDS | _MACHINE | {"accounts", "ui", "jobs", "workers", "backend", "history", "store"},
 }
@@ -75,7 +76,19 @@ STANDARD_LIBRARY_ONLY = {"text", "hardware", "errors", "specs", "registry", "req
 STANDARD_LIBRARY_ONLY |= {"protocol", "parameters", "accounts"}
 # Libraries that take seconds to load, and the parts that never touch them.
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "controlnet_aux"}
-WITHOUT_HEAVY = {"ui", "images", "weights", "store", "pnginfo", "history", "history_index", "job", "workers", "jobs"}
+WITHOUT_HEAVY = {
+    "ui",
+    "images",
+    "contact_sheet",
+    "weights",
+    "store",
+    "pnginfo",
+    "history",
+    "history_index",
+    "job",
+    "workers",
+    "jobs",
+}
 WITH_GRADIO = {"ui", "app"}
 
 MAX_FILE_LINES = 400

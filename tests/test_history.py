@@ -2,7 +2,6 @@ import io
 import os
 import random
 import sqlite3
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -291,78 +290,6 @@ def test_ten_thousand_records_stay_in_order(history: History) -> None:
     times = [f"{seconds:.3f} s" for seconds in (opened - started, searched - opened, missed - searched)]
     sys.stdout.write("10 000 images: index built in {}, a page in {}, a search without result in {}\n".format(*times))
     assert [int(record.record_id[16:22]) for record in page] == list(range(4999, 4949, -1))
-
-
-# --- a process that is killed -------------------------------------------------------------------------------------
-
-WRITER = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-from PIL import Image
-from cnxs.history import History
-from cnxs.request import ControlUse, defaults
-from cnxs.store import ImageStore
-
-history, store = History(Path(sys.argv[1])), ImageStore(None)
-print("ready", flush=True)
-i = 0
-while True:
-    pictures = [Image.effect_noise((160, 160), 90).convert("RGB") for _ in range(2)]
-    use = ControlUse(network="n", kind="canny", map_id=store.put(pictures[0]), source_id=store.put(pictures[1]))
-    done = history.add(pictures[0], replace(defaults(), prompt=f"picture {i}", controls=(use,)), images=store)
-    history.favourite(done, on=True)
-    print(done, flush=True)
-    i += 1
-"""
-
-
-def _kill_a_writer(folder: Path, *, records: int, seconds: float) -> list[str]:
-    """Kill a writing process some time after it has announced some records; return the ids that it announced."""
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
-    )
-    with writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-        first = [writer.stdout.readline().strip() for _ in range(records)]
-        time.sleep(seconds)
-        writer.kill()
-        # A last line without its end was cut off by the kill.
-        return first + [line.strip() for line in writer.stdout if line.endswith("\n")]
-
-
-def _check_after_kills(folder: Path, announced: list[str]) -> None:
-    history = History(folder)
-    shown = {record.record_id: record for record in _all(history)}
-    assert set(announced) <= shown.keys()
-    assert all(shown[record_id].favourite for record_id in announced)
-    for record_id, record in shown.items():
-        with Image.open(io.BytesIO(history.png(record_id))) as image:
-            image.load()
-        use = record.request.controls[0]
-        assert history.images.get(use.map_id).tobytes() == image.tobytes()
-        history.images.get(use.source_id)
-    history.close()
-
-
-def _all(history: History) -> list[Record]:
-    records = list(history.search(limit=500))
-    while page := history.search(limit=500, before=records[-1].record_id if records else None):
-        records += page
-        if len(page) < 500:
-            break
-    return records
-
-
-@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.slow)])
-def test_sigkill_loses_nothing_finished_and_shows_nothing_half_written(tmp_path: Path, kills: int) -> None:
-    moments = random.Random(7)
-    announced: list[str] = []
-    for _ in range(kills):
-        announced += _kill_a_writer(tmp_path, records=moments.randrange(3), seconds=moments.uniform(0.0, 0.04))
-        _check_after_kills(tmp_path, announced)
-    assert announced
 
 
 def test_what_a_killed_process_left_half_written_is_removed_later(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from cnxs.ui.restoring import Restoring
 PAGE = 48  # records: whole rows of 2, 3, 4, 6 and 8
 VARIATIONS = 4
 MAX_RECENT = 8
-_ALL = "*"  # in the menus; no base or kind is called so
+ALL = "*"  # in the menus; no base or kind is called so
 
 
 _EVERYTHING = Search()
@@ -58,12 +58,12 @@ class Browsing:
         """Show the newest page, what can be filtered by, and the recent prompts."""
         language, gallery = words.language(request), self.backend.history(owner)
         recent = gallery.recent_prompts(MAX_RECENT)
-        bases = [(text.get("page.history_all_bases", language), _ALL), *((name, name) for name in gallery.bases())]
-        kinds = [(text.get("page.history_all_conditions", language), _ALL)]
+        bases = [(text.get("page.history_all_bases", language), ALL), *((name, name) for name in gallery.bases())]
+        kinds = [(text.get("page.history_all_conditions", language), ALL)]
         kinds += [(_kind(kind, language), kind) for kind in gallery.conditions()]
         return self._page(gallery, Place(search=_search(words_, base, condition, favourites)), language) | self.updates(
-            history_base=gr.update(choices=bases, value=base or _ALL),
-            history_condition=gr.update(choices=kinds, value=_ALL if condition is None else condition),
+            history_base=gr.update(choices=bases, value=base or ALL),
+            history_condition=gr.update(choices=kinds, value=ALL if condition is None else condition),
             history_prompts=_prompts_html(recent, language),
             history_recent=recent,
         )
@@ -237,8 +237,8 @@ def _newer(place: Place) -> Place:
 def _search(words_: str, base: str | None, condition: str | None, favourites: bool) -> Search:
     return Search(
         text=words_ or "",
-        base=None if base in (None, _ALL) else base,
-        condition=None if condition in (None, _ALL) else condition,
+        base=None if base in (None, ALL) else base,
+        condition=None if condition in (None, ALL) else condition,
         favourites=bool(favourites),
     )
 

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,12 +44,22 @@ class PictureFiles:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
             Path(part).replace(path)
+        self._keep(name)
+        return str(path)
+
+    def parcel(self, name: str, write: Callable[[Path], object]) -> str:
+        """Return the path of a file of that name, alone in its folder, whose content `write` makes."""
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        write(folder / name)
+        self._keep(f"{folder.name}/{name}")
+        return str(folder / name)
+
+    def _keep(self, name: str) -> None:
         self._names[name] = None
         self._names.move_to_end(name)
         while len(self._names) > self._maximum:
             oldest, _ = self._names.popitem(last=False)
             (self._folder / oldest).unlink(missing_ok=True)
-        return str(path)
 
     def put_image(self, image: "Image") -> str:
         """Return the path of a PNG file with this picture."""

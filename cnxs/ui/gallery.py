@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from cnxs.ui.browsing import Browsing, Place
+from cnxs.ui.browsing import ALL, Browsing, Place
 from cnxs.ui.edge import edge
 from cnxs.ui.handlers import Handlers
 from cnxs.ui.inputs import Fields
@@ -72,8 +72,8 @@ def _head(fields: Fields) -> None:
         )
         for name in ("base", "condition"):
             fields[f"history_{name}"] = gr.Dropdown(
-                [],
-                value=None,
+                [(label(f"page.history_all_{name}s"), ALL)],
+                value=ALL,
                 show_label=False,
                 label=label(f"page.history_{name}"),
                 elem_id=f"history-{name}",
@@ -137,8 +137,7 @@ def wire(handlers: Handlers, page_fields: Fields, drawer: Fields) -> None:
         **_QUIET,
     ).then(None, js="() => window.cnxsHistory.watch()", **_QUIET)
     for name in _FILTERS:
-        event = fields[name].change if name == "history_favourites" else fields[name].input
-        event(edge(browsing.look), filters, page, **_NEWEST)
+        fields[name].change(edge(browsing.look), filters, page, **_NEWEST)
     fields["history_refresh"].click(edge(browsing.refresh), place, page, **_QUIET)
     fields["history_prints"].click(edge(browsing.choose), place, everything, **_NEWEST)
     fields["history_back"].click(edge(browsing.back), place, everything, **_QUIET)

@@ -109,6 +109,7 @@ class Handlers(Binding):
             cancel=gr.update(visible=True),
             compare=gr.update(interactive=False),
             actions=gr.update(visible=False),
+            export=gr.update(visible=False),
             tab_beside=gr.update(visible=False),
             tab_pair=gr.update(visible=False),
             stage_tabs=gr.update(selected="picture"),
@@ -129,6 +130,7 @@ class Handlers(Binding):
         return self._selected(shown, language) | self.updates(
             status=view.status_html(shown, language),
             view=shown,
+            export=gr.update(visible=shown.is_comparison),
             generate=gr.update(visible=True),
             cancel=gr.update(visible=False),
             compare=gr.update(interactive=True),

@@ -3,6 +3,7 @@
 import gradio as gr
 from gradio.components import Component
 
+from cnxs.ui.exporting import export_row
 from cnxs.ui.inputs import Fields, heading
 from cnxs.ui.parts import Strip
 from cnxs.ui.words import label
@@ -40,6 +41,7 @@ def result_column(fields: Fields) -> None:
         for name in ("finer", "as_source", "reuse_seed", "new_seed"):
             fields[name] = gr.Button(label(f"page.{name}"), size="sm", elem_id=name.replace("_", "-"), min_width=100)
     fields["strip"] = Strip(elem_id="strip")
+    export_row(fields)
 
 
 def _slider(elem_id: str, key: str) -> gr.ImageSlider:
@@ -56,12 +58,12 @@ def _slider(elem_id: str, key: str) -> gr.ImageSlider:
 
 def outputs(fields: Fields) -> list[Component]:
     """Return everything that a running job changes."""
-    stage = "stage_tabs stage tab_beside slider tab_pair facts actions finer download strip"
+    stage = "stage_tabs stage tab_beside slider tab_pair facts actions finer download strip export"
     names = f"status empty {stage} view pace generate cancel compare"
     return [fields[name] for name in names.split()]
 
 
 def restorable(fields: Fields) -> list[Component]:
     """Return everything that settings which come back may change."""
-    left_out = ("owner", "arrival", "waking", "view", "job", "restore")
+    left_out = ("owner", "arrival", "link", "waking", "view", "job", "restore")
     return [field for name, field in fields.items() if name not in left_out and not isinstance(field, gr.Button)]

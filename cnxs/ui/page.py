@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 
 from cnxs import text
 from cnxs.protocol import Backend
-from cnxs.ui import api, comparing, gallery, live, models_panel, tracing, waiting, words
+from cnxs.ui import api, comparing, exporting, gallery, live, models_panel, tracing, waiting, words
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.guard import Guard
@@ -28,7 +28,7 @@ MAX_UPLOAD = "64mb"
 MAX_EVENTS = 200  # at once over all pages; each open page has one that never ends
 PULSE_SECONDS = 5.0
 STYLES = ("style.css", "history.css", "compare.css")
-SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js")
+SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js", "files.js")
 CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are looked at, and how old they may get
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -52,6 +52,7 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
                 source_column(fields, models)
             with gr.Column(scale=4, min_width=300, elem_id="column-prompt"):
                 prompt_column(fields, models)
+                exporting.settings_row(fields)
             with gr.Column(scale=7, min_width=320, elem_id="column-result"):
                 result_column(fields)
         models_panel.models_panel(fields)
@@ -71,6 +72,7 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         comparing.wire(handlers, handlers.comparing, _request_inputs(fields))
         tracing.wire(handlers, _request_inputs(fields))
         waiting.wire(fields)
+        exporting.wire(exporting.Exporting(handlers, handlers.sources), fields, _request_inputs(fields))
     return page
 
 
@@ -117,6 +119,7 @@ def _states(fields: Fields) -> None:
     fields["waking"] = gr.Timer(0.7, active=False)
     # What the browser remembers of its user and of this tab, filled in by its script when the page arrives.
     fields["arrival"] = gr.Textbox(visible=False)
+    fields["link"] = gr.Textbox(visible=False)  # settings on their way into a link, or out of one
 
 
 def _hold_line(page: gr.Blocks) -> None:
@@ -151,7 +154,7 @@ def _masthead(fields: Fields) -> None:
 
 
 def _request_inputs(fields: Fields) -> set[Component]:
-    left_out = ("arrival", "restore", "view", "job", "pace", "placed", "control_map", "stage", "slider", "pair")
+    left_out = ("arrival", "link", "restore", "view", "job", "pace", "placed", "control_map", "stage", "slider", "pair")
     silent = (gr.HTML, gr.Timer, gr.Button, gr.DownloadButton, gr.Tab, gr.Tabs, gr.Row, gr.Group, gr.Accordion)
     return {
         component
@@ -237,6 +240,12 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
         [fields["arrival"]],
         arrival,
         js="async () => [await window.cnxs.arrival()]",
+        **_QUIET,
+    ).then(
+        edge(handlers.restoring.link),
+        fields["link"],
+        [*restorable(fields), fields["link"]],
+        js="() => [window.cnxsFiles.arrivedLink()]",
         **_QUIET,
     ).then(None, js="() => window.cnxs.arrived()", **_QUIET)
 

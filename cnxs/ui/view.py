@@ -70,6 +70,11 @@ class JobView:
         return done / len(self.cells)
 
     @property
+    def is_comparison(self) -> bool:
+        """Say whether there are several finished images to lay side by side."""
+        return self.states.count("done") > 1
+
+    @property
     def states(self) -> tuple[str, ...]:
         """Return the states of the images."""
         return tuple(cell.state for cell in self.cells)
