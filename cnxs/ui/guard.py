@@ -26,7 +26,7 @@ LOG_INS_PER_MINUTE = 10  # from one address
 
 POLICY = {
     "default-src": "'self'",
-    "script-src": "'self' 'nonce-{nonce}'{scripts} 'unsafe-eval'",
+    "script-src": " ".join(("'self'", "'nonce-{nonce}'{scripts}", "'unsafe-eval'")),
     "style-src": "'self' 'unsafe-inline'",
     "img-src": "'self' data: blob:",
     "media-src": "'self' blob:",
