@@ -59,8 +59,8 @@ def _slider(elem_id: str, key: str) -> gr.ImageSlider:
 def outputs(fields: Fields) -> list[Component]:
     """Return everything that a running job changes."""
     stage = "stage_tabs stage tab_beside slider tab_pair facts actions finer download strip export"
-    names = f"status empty {stage} view pace generate cancel compare"
-    return [fields[name] for name in names.split()]
+    work = "status empty view pace generate cancel compare"
+    return [fields[name] for name in f"{work} {stage}".split()]
 
 
 def restorable(fields: Fields) -> list[Component]:
