@@ -118,8 +118,8 @@ def main() -> None:
     parser.add_argument("name", help=text.get("cli.accounts_name"))
     name = parser.parse_args().name
     try:
-        password = getpass.getpass(text.get("cli.accounts_password"))
-        if password != getpass.getpass(text.get("cli.accounts_again")):
+        password = getpass.getpass(text.get("cli.accounts_password") + " ")
+        if password != getpass.getpass(text.get("cli.accounts_again") + " "):
             raise InputError("accounts_differ")
         if not password or not name.strip() or ":" in name:
             raise InputError("account_incomplete", name=name)

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from cnxs import text
+from cnxs.errors import InputError
 from cnxs.ui.limits import Rate
 
 Message = MutableMapping[str, Any]
@@ -114,7 +114,7 @@ def _digest(script: str) -> str:
 
 
 async def _refuse_log_in(send: Send) -> None:
-    body = json.dumps({"detail": text.get("error.too_many_log_ins")}).encode()
+    body = json.dumps({"detail": InputError("too_many_log_ins").sentence()}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 429, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -58,8 +58,8 @@ def _slider(elem_id: str, key: str) -> gr.ImageSlider:
 
 def outputs(fields: Fields) -> list[Component]:
     """Return everything that a running job changes."""
-    stage = "stage_tabs stage tab_beside slider tab_pair facts actions finer download strip export"
-    work = "status empty view pace generate cancel compare"
+    stage = "stage tab_beside slider tab_pair facts actions finer download strip export"
+    work = "status empty view pace generate cancel compare stage_tabs"
     return [fields[name] for name in f"{work} {stage}".split()]
 
 
