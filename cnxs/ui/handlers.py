@@ -77,6 +77,7 @@ class Handlers(Binding):
         language = words.language(request)
         info = next((info for info in self.backend.jobs(owner) if info.job_id == job), None) if job else None
         if info is None:
+            yield self.updates(status=gr.update())  # of a stream that says nothing, Gradio makes one that empties all
             return
         shown = view.JobView(job_id=job, request=info.request)
         for digest in dict.fromkeys(cell.request.controls[0].map_id for cell in shown.cells if cell.request.controls):

@@ -34,8 +34,9 @@ class Live:
     def frame(self, data: Mapping[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Paint what the strokes show by now. A newer stroke's frame takes this one's place in the backend.
 
-        Says nothing before its picture is whole, so that the one before it stays until then.
+        Changes nothing before its picture is whole, so that the one before it stays until then.
         """
+        yield self.updates(stage=gr.update())  # of a stream that says nothing, Gradio makes one that empties everything
         values = self.named(data)
         if not (values["live"] and values["source"] == "sketch" and SketchCanvas.decode(values["sketch"])):
             return
