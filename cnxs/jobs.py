@@ -166,7 +166,8 @@ class Studio:
         """Return the finished images that an owner may see."""
         if self._history is None:
             raise UnavailableError("history_off")
-        return self._history.of(None if self._shared else owner)
+        # A session that has not said who it is has no owner yet: it must not pass for everybody.
+        return self._history.of(None if self._shared else owner or "")
 
     def count_tokens(self, base: str, prompt: str) -> tuple[int, int]:
         """Return (tokens of the prompt, tokens of one chunk)."""

@@ -227,7 +227,7 @@ class FakeBackend:
     def history(self, owner: str) -> Gallery:
         if self.kept is None:
             raise UnavailableError("history_off")
-        return self.kept.of(owner)
+        return self.kept.of(owner or "")
 
     def download(self, name: str) -> None:
         self.fetched[name] = DownloadInfo(name=name, state="running")
