@@ -44,6 +44,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--offline", action="store_true", help=text.get("cli.app_offline"))
     parser.add_argument("--device", default="auto", help=text.get("cli.app_device"))
     parser.add_argument("--dtype", default="auto", help=text.get("cli.app_dtype"))
+    parser.add_argument(
+        "--vram", choices=("auto", "high", "medium", "low"), default="auto", help=text.get("cli.app_vram")
+    )
     parser.add_argument("--threads", type=int, default=0, help=text.get("cli.app_threads"))
     logins = parser.add_mutually_exclusive_group()
     logins.add_argument("--auth-file", type=Path, metavar="FILE", help=text.get("cli.app_auth_file"))
@@ -85,6 +88,7 @@ def open_studio(options: argparse.Namespace, downloads: Downloads) -> Studio:
             threads=options.threads,
             offline=options.offline,
             dtype=options.dtype,
+            vram=options.vram,
         )
 
     engines = [partial(engine, device.strip()) for device in options.device.split(",")]

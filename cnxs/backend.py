@@ -31,6 +31,7 @@ from cnxs.prompts import count_tokens
 from cnxs.protocol import BaseInfo, Event, Loading, Models, Preview, Progress, Result
 from cnxs.registry import CONTROL_KINDS, MINIATURE
 from cnxs.request import GenerationRequest
+from cnxs.residency import HOME, VRAM, choose_plan, device_memory
 from cnxs.specs import BaseModelSpec
 from cnxs.store import ImageStore
 from cnxs.weights import Library
@@ -77,7 +78,15 @@ def choose_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
     return allowed[name]
 
 
-def make_engine(*, device: str, models_dir: Path | None, threads: int, offline: bool, dtype: str = "auto") -> "Engine":
+def make_engine(
+    *,
+    device: str,
+    models_dir: Path | None,
+    threads: int,
+    offline: bool,
+    dtype: str = "auto",
+    vram: VRAM = "auto",
+) -> "Engine":
     """Build the engine of one device, with the bundled model loaded. Called in the worker thread that will use it.
 
     Args:
@@ -86,11 +95,13 @@ def make_engine(*, device: str, models_dir: Path | None, threads: int, offline: 
         threads: CPU threads; 0 leaves torch's choice.
         offline: never ask the hub.
         dtype: "auto", "float32", "float16" or "bfloat16".
+        vram: "auto", "high", "medium" or "low"; see `cnxs.residency`.
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     chosen = choose_device(device)
-    engine = Engine(chosen, Library(models_dir, offline=offline), threads=threads, dtype=choose_dtype(chosen, dtype))
+    library = Library(models_dir, offline=offline)
+    engine = Engine(chosen, library, threads=threads, dtype=choose_dtype(chosen, dtype), vram=vram)
     engine.prepare(MINIATURE.name)
     return engine
 
@@ -116,11 +127,19 @@ class Engine:
         library: the models there are.
         threads: CPU threads for sums; 0 leaves torch's choice. Stored in every request, since sums depend on it.
         dtype: of the networks; None: `choose_dtype`.
+        vram: what stays in the device's memory.
     """
 
     def __init__(
-        self, device: torch.device, library: Library, *, threads: int = 0, dtype: torch.dtype | None = None
+        self,
+        device: torch.device,
+        library: Library,
+        *,
+        threads: int = 0,
+        dtype: torch.dtype | None = None,
+        vram: VRAM = "auto",
     ) -> None:
+        self._vram: VRAM = vram
         self._device, self._dtype, self.library = device, dtype or choose_dtype(device), library
         self.threads = threads or torch.get_num_threads()
         self.batch_size = 1 if device.type == "cpu" else BATCH_ON_ACCELERATOR
@@ -180,6 +199,14 @@ class Engine:
         Raises:
             UserError: if a model or map is not here or does not fit.
         """
+        try:
+            yield from self._generate(cells, store, cancelled)
+        except torch.OutOfMemoryError as error:
+            raise self._out_of_memory(cells[0]) from error
+
+    def _generate(
+        self, cells: Sequence[GenerationRequest], store: ImageStore, cancelled: Callable[[], bool]
+    ) -> Iterator[Event]:
         if self._pipeline is None or self._pipeline.base.spec.name != cells[0].base:
             yield Loading(model=self.library.base(cells[0].base).spec.label)
         pipeline = self.pipeline(cells[0].base)
@@ -191,6 +218,22 @@ class Engine:
                 yield from self._run_batch(pipeline, batch, len(cells), cancelled)
                 if cancelled():
                     return
+
+    def _out_of_memory(self, cell: GenerationRequest) -> UnavailableError:
+        """Free what can be freed, and say what to change: the batch first, then the plan, then the size."""
+        fields: dict[str, object] = {"device": self.device, "width": cell.width, "height": cell.height}
+        plan = "high" if self._pipeline is None else self._pipeline.residency.plan
+        if self._pipeline is not None:
+            self._pipeline.forget()
+            self._pipeline.residency.free()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.batch_size > 1:
+            fields["batch"], self.batch_size = self.batch_size, 1
+            return UnavailableError("out_of_memory_batch", **fields)
+        if self._device.type != "cpu" and plan != "low":
+            return UnavailableError("out_of_memory_offload", vram="medium" if plan == "high" else "low", **fields)
+        return UnavailableError("out_of_memory_size", **fields)
 
     def _run_batch(
         self, pipeline: Pipeline, batch: list[_Cell], count: int, cancelled: Callable[[], bool]
@@ -263,12 +306,15 @@ class Engine:
             self._release()
             log.info("loading %s", found.spec.name)
             vae, embeddings = self._addons(found.spec)
-            base = load_base(
-                found.path, found.spec, device=self._device, dtype=self._dtype, vae=vae, embeddings=embeddings
-            )
+            # A base that may not fit on the device as a whole is loaded beside it.
+            place = self._device if self._vram == "high" else HOME
+            base = load_base(found.path, found.spec, device=place, dtype=self._dtype, vae=vae, embeddings=embeddings)
             if found.spec.family == "sd21":
                 self._predictions[name] = _PREDICTIONS[base.scheduler_config["prediction_type"]]
-            self._pipeline = Pipeline(base, device=self._device, dtype=self._dtype)
+            needed = sum(p.nbytes for module in base.modules for p in module.parameters())
+            memory = device_memory(self._device)
+            plan = choose_plan(self._vram, device=self._device, memory_bytes=memory, weight_bytes=needed)
+            self._pipeline = Pipeline(base, device=self._device, dtype=self._dtype, plan=plan)
         return self._pipeline
 
     def _addons(self, spec: BaseModelSpec) -> tuple[Path | None, list[Path]]:
@@ -290,7 +336,9 @@ class Engine:
             raise UnavailableError("network_not_here", network=found.label)
         network = load_control(found.path).control
         self._network_notes(network, pipeline)
-        return network.to(self._device, self._dtype).requires_grad_(False)
+        network.to(self._dtype).requires_grad_(False)
+        pipeline.residency.adopt(network)
+        return network
 
     def _network_notes(self, network: ControlNetXS, pipeline: Pipeline) -> list[Note]:
         """Return what to know of a network on this base.
@@ -310,6 +358,7 @@ class Engine:
             return
         self._loras = ()
         apply_loras(pipeline.base, [(self.library.addon("lora", name), weight) for name, weight in loras])
+        pipeline.residency.renew_leaves()
         pipeline.forget_prompts()
         self._loras = loras
 

@@ -18,6 +18,7 @@ from cnxs.errors import InputError
 from cnxs.model import ControlInput, ControlNetXS, CoupledUNet
 from cnxs.prompts import TextStates
 from cnxs.request import ControlUse, GenerationRequest, active_steps
+from cnxs.residency import Plan, Residency, Stage
 from cnxs.samplers import begin_at, make_scheduler, predicted_latents
 
 _CACHED_PROMPTS = 64
@@ -54,15 +55,32 @@ class Step:
 class Pipeline:
     """A base model and the five steps of sampling with it. Holds no state of a request."""
 
-    def __init__(self, base: LoadedBase, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, base: LoadedBase, *, device: torch.device, dtype: torch.dtype, plan: Plan = "high") -> None:
         self.base, self.device, self.dtype = base, device, dtype
+        codec: Any = base.codec
+        stages: dict[Stage, Sequence[torch.nn.Module]] = {
+            "text": base.prompts.text_encoders,
+            "unet": (base.unet,),
+            "codec": (codec.autoencoder,),
+        }
+        self.residency = Residency(stages, device=device, plan=plan)
+        if plan != "high":
+            # Fits what previews need now, while nothing else is on the device: in the middle of a run it would be.
+            self.residency.bring("codec")
+            self.preview(torch.zeros(1, base.codec.latent_channels, 8, 8, device=device, dtype=dtype))
         # Strengths and seeds vary over a comparison; prompt and map do not, and are encoded once.
         self.encode_prompt = lru_cache(_CACHED_PROMPTS)(self._encode_prompt)
         self.forget_prompts = self.encode_prompt.cache_clear  # when LoRAs change the text encoders
         self._hints = lru_cache(_CACHED_HINTS)(self._encode_hint)
 
+    def forget(self) -> None:
+        """Drop what is kept on the device between requests: encoded prompts and hints."""
+        self.forget_prompts()
+        self._hints.cache_clear()
+
     def _encode_prompt(self, prompt: str, negative_prompt: str, clip_skip: int) -> tuple[TextStates, TextStates]:
         """Return the states of prompt and negative prompt, of one length."""
+        self.residency.bring("text")
         return self.base.prompts.encode(prompt, negative_prompt, clip_skip=clip_skip)
 
     def encode_hint(self, network: ControlNetXS, map_id: str, control_map: Image) -> torch.Tensor:
@@ -71,6 +89,7 @@ class Pipeline:
 
     @torch.inference_mode()
     def _encode_hint(self, network: ControlNetXS, keyed: "_Keyed") -> torch.Tensor:
+        self.residency.bring("unet", [network])
         pixels = tensors.to_unit_tensor(keyed.image, channels=network.spec.hint_channels)
         return network.encode_hint(pixels.to(self.device, self.dtype))
 
@@ -84,6 +103,7 @@ class Pipeline:
     @torch.inference_mode()
     def encode_start(self, picture: Image, mask: Image | None) -> Start:
         """Return a start picture's latents and mask; without a mask all of it may change."""
+        self.residency.bring("codec")
         pixels = tensors.to_signed_tensor(picture).to(self.device, self.dtype)
         return Start(self.base.codec.encode(pixels), self.latent_mask(mask, picture.size))
 
@@ -128,7 +148,9 @@ class Pipeline:
             begin_at(scheduler, first)
             latents = scheduler.add_noise(given, noise, timesteps[:1])
 
+        networks = [column[0].network for column in controls]
         for index, timestep in enumerate(timesteps, first):
+            self.residency.bring("unet", networks)
             x = scheduler.scale_model_input(latents, timestep)
             inputs = [
                 _control_input(column, hint, index, cells[0].steps, guided=guided)
@@ -157,6 +179,7 @@ class Pipeline:
         """
         if not torch.isfinite(latents).all():
             raise InputError("image_not_finite")
+        self.residency.bring("codec")
         with torch.inference_mode():
             return tensors.from_signed_tensor(self.base.codec.decode(latents))
 
