@@ -17,7 +17,7 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 # What every part may read: the vocabulary of the program.
 _WORDS = {"errors", "specs", "registry", "request", "records", "settings", "protocol", "text"}
 _NETWORK = {"layers", "blocks", "hint", "model", "checkpoints"}
-_SAMPLING = {"tensors", "codec", "bases", "prompts", "samplers", "pipeline"}
+_SAMPLING = {"tensors", "codec", "bases", "prompts", "samplers", "residency", "pipeline"}
 _MACHINE = {"hardware", "weights"}
 
 # part -> the parts it may import beside itself. An arrow that is not here is a decision: take it in the design first.
@@ -48,6 +48,7 @@ ARROWS: dict[str, set[str]] = {
     "bases": {"errors", "specs", "registry", "codec", "miniature", "checkpoints", "recognise", "prompts"},
     "prompts": {"errors"},
     "samplers": {"errors", "specs", "request"},
+    "residency": {"errors"},
     "pipeline": {"errors", "specs", "request", "images", "model"} | _SAMPLING,
     "pnginfo": {"errors", "specs", "registry", "request", "protocol", "settings", "parameters"},
     "history_index": {"errors", "request", "records", "settings"},
