@@ -226,7 +226,7 @@ def test_a_comparison_leaves_as_a_sheet_and_as_pictures(visit: Callable[..., Any
     page = visit("export")
     upload(page, photo)
     page.locator("#prompt textarea").fill("a red fox")
-    page.get_by_text("Which strengths").click()
+    page.locator("#compare-settings button").first.click()
     enter(page, "#strengths textarea", "0.5 1")
     page.locator("#compare").click()
     finished(page)
