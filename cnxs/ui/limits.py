@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from gradio.context import LocalContext
 
 from cnxs.errors import InputError
 from cnxs.protocol import Backend, ControlMap
-from cnxs.request import GenerationRequest, Placement
+from cnxs.request import GenerationRequest
 from cnxs.ui.owners import client_of
 
 MINUTE = 60.0
@@ -76,22 +76,11 @@ class Limited:
             self._check_waiting(client, owner)
         return self._backend.submit(request, owner)
 
-    def control_map(
-        self,
-        source_id: str,
-        *,
-        kind: str,
-        params: Mapping[str, float | bool | str],
-        width: int,
-        height: int,
-        placement: Placement,
-        network: str = "",
-    ) -> ControlMap:
-        """Draw a map, if its client has not asked for too many."""
+    def control_map(self, source_id: str, **drawn: Any) -> ControlMap:
+        """Draw a map, if its client has not asked for too many. Arguments as those of the backend."""
         client = client_of(LocalContext.request.get(None))
         _refuse(self._maps.use(client), maximum=self._limits.maps_per_minute)
-        drawn = {"kind": kind, "params": params, "width": width, "height": height, "placement": placement}
-        return self._backend.control_map(source_id, **cast("dict[str, Any]", drawn), network=network)
+        return self._backend.control_map(source_id, **drawn)
 
     def _check_waiting(self, client: str, owner: str) -> None:
         with self._lock:

@@ -11,6 +11,7 @@ from cnxs.protocol import Failed, Result
 from cnxs.ui import form, view, words
 from cnxs.ui.binding import Binding, Updates
 from cnxs.ui.canvas import SketchCanvas
+from cnxs.ui.owners import owner_of
 from cnxs.ui.sources import Sources
 
 LIVE_STEPS = 8  # the fewest with which the bundled model follows lines well
@@ -45,7 +46,7 @@ class Live:
         asked = form.build_request(values, control=self.sources.control(values, needed=True))
         asked = replace(asked, live=True, steps=min(asked.steps, LIVE_STEPS))
         language = words.language(request)
-        for event in self.backend.events(self.backend.submit(asked, values["owner"])):
+        for event in self.backend.events(self.backend.submit(asked, owner_of(request, values["owner"]))):
             if isinstance(event, Result):
                 yield self.updates(
                     stage=self.files.put_image(event.image),
