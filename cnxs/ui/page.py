@@ -114,6 +114,7 @@ def _states(fields: Fields) -> None:
         ("view", None),
         ("pace", None),
         ("fitted", None),
+        ("network_for", None),  # the kind for which the network in the menu was chosen
     ):
         fields[name] = gr.State(start)
     fields["waking"] = gr.Timer(0.7, active=False)
@@ -174,12 +175,12 @@ def _wire_menus(handlers: Handlers, fields: Fields) -> None:
             **_QUIET,
         )
     kind = [fields[name] for name in fields if name.startswith("group.")]
-    kind += [fields["network"], fields["kind_settings"]]
+    kind += [fields["network"], fields["network_for"], fields["kind_settings"]]
     menus = [*kind, fields["kind"], fields["base"], fields["kinds_away"]]
     gr.on(
         [fields["kind"].change, fields["base"].change],
         edge(handlers.menus.use_kind),
-        [fields["base"], fields["kind"], fields["network"]],
+        [fields["base"], fields["kind"], fields["network"], fields["network_for"]],
         kind,
         **_NEWEST,
     )
@@ -198,7 +199,7 @@ def _wire_menus(handlers: Handlers, fields: Fields) -> None:
 
 
 def _wire_preview(handlers: Handlers, fields: Fields) -> None:
-    drawn = ("photo", "map", "sketch", "source", "kind", "base", "width", "height", "placement")
+    drawn = ("photo", "map", "sketch", "source", "kind", "network", "base", "width", "height", "placement")
     params = [name for name in fields if name.startswith("param.")]
     gr.on(
         [fields[name].change for name in (*drawn, *params)],
