@@ -99,7 +99,9 @@ def test_a_chosen_network_stays_where_it_fits(session: Session) -> None:
     use_kind = session.handlers.menus.use_kind
     brought_back(session, replace(ASKED, controls=(replace(USE, kind="scribble"),)))
     assert session.values[session.fields["network_for"]] == "scribble"
-    keep = session.apply(use_kind("miniature", "scribble", "miniature-canny", session.values[session.fields["network_for"]]))
+    keep = session.apply(
+        use_kind("miniature", "scribble", "miniature-canny", session.values[session.fields["network_for"]])
+    )
     assert keep["network"]["value"] == "miniature-canny"
     # Where it was chosen for another kind, that kind's own leads, though the old one could follow as well.
     other = session.apply(use_kind("miniature", "scribble", "miniature-canny", "canny"))

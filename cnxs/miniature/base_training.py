@@ -89,7 +89,7 @@ class BaseTrainer:
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet").float().train()
         self.text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().train()
-        # On CPUs PyTorch's fused attention is slow backward at so few positions: plain products train 1.4 times as fast.
+        # PyTorch's fused attention is slow backward on CPUs at so few positions: plain products are 1.4 times as fast.
         self.unet.set_attn_processor(AttnProcessor())
         scheduler: Any = DDPMScheduler.from_pretrained(folder / "scheduler")
         self.alphas_cumprod = scheduler.alphas_cumprod.clamp(0, 1)
