@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 
 from cnxs.checkpoints import native
-from cnxs.errors import CheckpointError, InputError
+from cnxs.errors import CheckpointError, InputError, UnavailableError
 from cnxs.training.config import PRESETS, TrainingConfig
 from cnxs.training.coupled import CoupledTraining
 from cnxs.training.data import BatchOrder
@@ -140,6 +141,31 @@ def test_a_batch_in_parts_gives_the_same_gradients(tmp_path: Path) -> None:
         run.update(np.arange(4))
     for name, parameter in whole.control.named_parameters():
         torch.testing.assert_close(dict(parts.control.named_parameters())[name].grad, parameter.grad)
+
+
+def test_checkpointed_blocks_give_the_same_gradients(tmp_path: Path) -> None:
+    plain, checkpointed = (trainer(config(tmp_path, gradient_checkpointing=on)) for on in (False, True))
+    for run in (plain, checkpointed):
+        run._optimize = lambda: None
+        run.update(np.arange(4))
+    theirs = dict(checkpointed.control.named_parameters())
+    assert theirs.keys() == dict(plain.control.named_parameters()).keys()
+    assert all(torch.equal(theirs[name].grad, p.grad) for name, p in plain.control.named_parameters())
+    assert checkpointed.validate() == plain.validate()
+
+
+def test_an_eight_bit_optimizer_needs_its_package(tmp_path: Path) -> None:
+    settings = config(tmp_path, optimizer="adamw8bit")
+    if find_spec("bitsandbytes") is None:
+        with pytest.raises(UnavailableError, match="bitsandbytes"):
+            trainer(settings)
+        return
+    finish(trainer(settings), steps=2)
+    rest = trainer(settings)
+    assert rest.step == 2
+    finish(rest)
+    with pytest.raises(InputError, match="optimizer"):
+        trainer(config(tmp_path))
 
 
 _WORKER = """

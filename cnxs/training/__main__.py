@@ -15,13 +15,17 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from cnxs import text
 from cnxs.errors import UserError
 from cnxs.registry import MINIATURE
 from cnxs.training import cache
 from cnxs.training.config import PRESETS, TrainingConfig
 from cnxs.training.data import PoolData, TrainingData
+from cnxs.training.dry_run import estimates
 from cnxs.training.folder import Picture, find_pictures, kind_for
 from cnxs.training.frozen_base import FrozenBase, family_of, load_base
+from cnxs.training.memory import peak_bytes
+from cnxs.training.optimizer import check_optimizer
 from cnxs.training.stopping import stopping
 from cnxs.training.trainer import Trainer
 
@@ -34,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = config_of(options)
         config.check()
+        check_optimizer(config)
         return _train(config, dry_run=dry_run)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -59,25 +64,31 @@ def _train(config: TrainingConfig, *, dry_run: bool) -> int:
     half = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
     on_processor = accelerator.device.type == "cpu"
     base = load_base(config.base, device=accelerator.device, dtype=torch.float32 if on_processor else half)
-    if dry_run and pictures:
-        megabytes = cache.estimated_bytes(len(pictures), config=config, base=base) / 1e6
-        print(f"{len(pictures)} pictures; their samples will take about {megabytes:.0f} MB in {config.run}")
+    if dry_run:
+        _dry_run(config, pictures, base, accelerator)
         return 0
     trainer = Trainer(config, base=base, data=_data(config, pictures, base, accelerator), accelerator=accelerator)
     main = accelerator.is_main_process
     if main:
         print(_description(trainer, base), flush=True)
-    if dry_run:
-        return 0
-    if main:
         trainer.write_config()
     with stopping() as stop:
         for progress in trainer.run(stop):
             if main:
                 print(progress.line(), flush=True)
     if main:
+        peak = peak_bytes(accelerator.device) / 1e6
+        print(text.get("cli.training_peak", device=accelerator.device.type, megabytes=f"{peak:.0f}"))
         print(f"{'finished' if trainer.fraction >= 1 else 'stopped'}: {config.output}", flush=True)
     return 0
+
+
+def _dry_run(config: TrainingConfig, pictures: list[Picture], base: FrozenBase, accelerator: Accelerator) -> None:
+    if pictures:
+        megabytes = cache.estimated_bytes(len(pictures), config=config, base=base) / 1e6
+        print(f"{len(pictures)} pictures; their samples will take about {megabytes:.0f} MB in {config.run}")
+    for line in estimates(config, base, accelerator):
+        print(line, flush=True)
 
 
 def _data(config: TrainingConfig, pictures: list[Picture], base: FrozenBase, accelerator: Accelerator) -> TrainingData:
@@ -141,6 +152,13 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add("--widths", type=_widths, metavar="48,96,96", help="channels of the control, one number per level")
     add("--batch-size", type=int, help="samples of one step")
     add("--accumulation", type=int, help="parts a batch is worked through in, to save memory")
+    add(
+        "--gradient-checkpointing",
+        action="store_true",
+        default=None,
+        help="compute activations twice instead of keeping them: much less memory, about a third more time",
+    )
+    add("--optimizer", choices=["adamw", "adamw8bit"], help="adamw8bit: a quarter of its memory; needs bitsandbytes")
     add("--learning-rate", type=float)
     add("--held-out", type=int, help="samples kept for validation")
     add("--precision", choices=["no", "bf16", "fp16"], help="of the arithmetic; no: float32")

@@ -13,6 +13,7 @@ from cnxs.model import base_structure
 from cnxs.specs import ControlSpec, ControlType
 
 Precision = Literal["no", "bf16", "fp16"]
+Optimizer = Literal["adamw", "adamw8bit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class TrainingConfig:
     widths: tuple[int, ...] = (48, 96, 96)
     batch_size: int = 24  # of one optimiser step, over all processes and accumulated parts
     accumulation: int = 1  # parts a batch is worked through in
+    gradient_checkpointing: bool = False  # compute activations again for the gradients, instead of keeping them
+    optimizer: Optimizer = "adamw"
     learning_rate: float = 1e-3
     warmup_steps: int = 50
     decay_fraction: float = 0.4  # the learning rate falls to `final_rate` of itself over this last part of the run
@@ -60,6 +63,7 @@ class TrainingConfig:
     def identity(self) -> dict[str, Any]:
         """Return what must stay the same when a run goes on, as JSON has it."""
         keep = ("base", "condition", "control_type", "widths", "batch_size", "held_out", "prompt_dropout", "seed")
+        keep += ("optimizer",)
         return json.loads(json.dumps({name: getattr(self, name) for name in keep}, default=str))
 
     def to_json(self) -> str:

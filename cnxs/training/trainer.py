@@ -21,11 +21,13 @@ from cnxs.errors import CheckpointError, InputError
 from cnxs.miniature.base_training import stratified_timesteps
 from cnxs.model import ControlNetXS
 from cnxs.specs import ControlSpec
+from cnxs.training.checkpointing import checkpoint_blocks
 from cnxs.training.config import TrainingConfig, control_spec
 from cnxs.training.coupled import CoupledTraining
 from cnxs.training.curve import Curve
 from cnxs.training.data import Batch, BatchOrder, TrainingData
 from cnxs.training.frozen_base import FrozenBase
+from cnxs.training.optimizer import learning_rate, make_optimizer
 from cnxs.training.sheet import sample_sheet
 
 # What a control to start from may differ in.
@@ -62,20 +64,6 @@ class Progress:
         return f"step {self.step}  images {self.images}  loss {self.loss:.4f}  {self.rate:.1f}/s  {left}{held_out}"
 
 
-def learning_rate(config: TrainingConfig, *, step: int, fraction: float) -> float:
-    """Return the rate of a step: a linear warm-up, a plateau, a linear fall over the last part.
-
-    Args:
-        config: sets the rate and its shape.
-        step: steps taken before it.
-        fraction: 0 to 1, how much of the run is over.
-    """
-    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    into_decay = (fraction - (1 - config.decay_fraction)) / config.decay_fraction if config.decay_fraction else 0.0
-    decay = 1 - (1 - config.final_rate) * min(1.0, max(0.0, into_decay))
-    return config.learning_rate * warmup * decay
-
-
 class Trainer:
     """A control, its moving average and its optimiser; together with a run folder, everything a run is.
 
@@ -97,9 +85,9 @@ class Trainer:
         control = self._starting_control().train().to(memory_format=torch.channels_last)
         base.unet.to(accelerator.device)
         self.average = copy.deepcopy(control).requires_grad_(False).eval().to(accelerator.device)
-        optimizer = torch.optim.AdamW(
-            control.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
-        )
+        if config.gradient_checkpointing:
+            checkpoint_blocks(base.unet, control)
+        optimizer = make_optimizer(control.parameters(), config)
         self.module, self.optimizer = accelerator.prepare(self.coupled(control), optimizer)
         self.control: Any = accelerator.unwrap_model(self.module).control
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -283,8 +271,9 @@ class Trainer:
         """Go on from the run's saved state."""
         state = torch.load(self.state_path, weights_only=True, map_location="cpu")
         for name, value in self._identity().items():
-            if state["identity"].get(name) != value:
-                given, saved = value, state["identity"].get(name)
+            # A run that is older than a setting was made with what is now its default.
+            if (saved := state["identity"].get(name, getattr(TrainingConfig, name, None))) != value:
+                given = value
                 raise InputError("training_run_differs", run=self.config.run, name=name, given=given, saved=saved)
         self.control.load_state_dict(state["control"])
         self.average.load_state_dict(state["average"])
