@@ -5,8 +5,8 @@ from typing import Any
 
 from cnxs.protocol import Backend
 from cnxs.ui.files import PictureFiles
-from cnxs.ui.inputs import Fields
 
+Fields = dict[str, Any]  # a component's events are made at run time, so no type is told here
 Updates = dict[Any, Any]
 Values = Mapping[str, Any]
 

@@ -32,6 +32,7 @@ class SketchValue(TypedDict):
     height: int
     strokes: int
     empty: bool
+    ground: str  # name of the picture below a mask, "" where there is none
 
 
 class SketchCanvas(gr.HTML):
@@ -46,6 +47,8 @@ class SketchCanvas(gr.HTML):
         background: a picture the page starts with, as `set_picture` makes it.
         storage_key: where the browser keeps the strokes; one per canvas.
         language: "en" or "de"; None takes the browser's.
+        mask: paint a mask over the ground of `set_ground`: black ink is shown as a veil, and the browser keeps nothing
+            over a reload.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class SketchCanvas(gr.HTML):
         background: dict[str, Any] | None = None,
         storage_key: str = "cnxs.sketch",
         language: str | None = None,
+        mask: bool = False,
         elem_id: str | None = None,
         elem_classes: list[str] | str | None = None,
         visible: bool | Literal["hidden"] = True,
@@ -65,7 +69,7 @@ class SketchCanvas(gr.HTML):
         super().__init__(
             # A constant template: Gradio has no reason to touch the page inside it again.
             html_template='<div class="cnxs-canvas"></div>',
-            js_on_load=_script(storage_key, language, tuple(document_size)),
+            js_on_load=_script(storage_key, language, tuple(document_size), mask=mask),
             apply_default_css=False,
             elem_id=elem_id,
             elem_classes=elem_classes,
@@ -77,7 +81,7 @@ class SketchCanvas(gr.HTML):
             background=background,
         )
         # Gradio asks a component for each argument by name, and would take one that is missing for an event.
-        self.storage_key, self.language = storage_key, language
+        self.storage_key, self.language, self.mask = storage_key, language, mask
 
     def preprocess(self, payload: Any) -> Any:
         """Return the browser's value as it came; `decode` is what checks it, where an error can be shown."""
@@ -90,7 +94,8 @@ class SketchCanvas(gr.HTML):
     def api_info(self) -> dict[str, Any]:
         """Describe a `SketchValue` to programs that call the page's functions."""
         kinds = {"png": "string", "width": "integer", "height": "integer", "strokes": "integer", "empty": "boolean"}
-        return {"type": "object", "properties": {name: {"type": kind} for name, kind in kinds.items()}}
+        named = {name: {"type": kind} for name, kind in {**kinds, "ground": "string"}.items()}
+        return {"type": "object", "properties": named}
 
     def example_payload(self) -> None:
         """Return what an example holds: an untouched canvas."""
@@ -148,15 +153,32 @@ class SketchCanvas(gr.HTML):
         return _background("trace", png, 1.0)
 
     @staticmethod
+    def set_ground(name: str, png: bytes, *, marks: bytes | None = b"") -> dict[str, Any]:
+        """Return an update of a canvas for masks: the picture that is painted over.
+
+        Args:
+            name: comes back as `ground` of the values that are painted on it.
+            png: a PNG file.
+            marks: what the mask begins with, dark on light, as a PNG file; empty: nothing; None: it stays as it is.
+        """
+        ink = marks if marks is None else _address(marks) if marks else ""
+        told = {"id": secrets.token_hex(8), "kind": "ground", "name": name, "image": _address(png), "marks": ink}
+        return gr.update(background=told)
+
+    @staticmethod
     def remove_picture() -> dict[str, Any]:
         """Return an update of the canvas: plain white paper below the strokes."""
         return _background("picture", None, 1.0)
 
 
 def _background(kind: str, png: bytes | None, opacity: float) -> dict[str, Any]:
-    image = None if png is None else _PREFIX + base64.b64encode(png).decode("ascii")
+    image = None if png is None else _address(png)
     # The id tells the browser a new wish from an old one that a rebuilt page repeats.
     return gr.update(background={"id": secrets.token_hex(8), "kind": kind, "image": image, "opacity": opacity})
+
+
+def _address(png: bytes) -> str:
+    return _PREFIX + base64.b64encode(png).decode("ascii")
 
 
 def _damaged(reason: str) -> InputError:
@@ -164,16 +186,19 @@ def _damaged(reason: str) -> InputError:
 
 
 @functools.cache
-def _script(storage_key: str, language: str | None, size: tuple[int, ...]) -> str:
+def _script(storage_key: str, language: str | None, size: tuple[int, ...], *, mask: bool) -> str:
     static = resources.files("cnxs.ui").joinpath("static")
     start = "page.canvas_"
-    names = [key.removeprefix(start) for key in text.entries() if key.startswith(start)]
+    names = {key.removeprefix(start): key for key in text.entries() if key.startswith(start)}
+    if mask:
+        names |= {name: f"page.mask_{name}" for name in ("label", "clear")}
     config = {
         "css": static.joinpath("canvas.css").read_text("utf-8"),
-        "words": {code: {name: text.get(start + name, code) for name in names} for code in text.LANGUAGES},
+        "words": {code: {name: text.get(key, code) for name, key in names.items()} for code in text.LANGUAGES},
         "language": language,
         "storageKey": storage_key,
         "size": size,
+        "mask": mask,
     }
     scripts = [static.joinpath(name).read_text("utf-8") for name in _SCRIPTS]
     return "\n".join([f"const CONFIG = {json.dumps(config)};", *scripts])

@@ -14,10 +14,10 @@ from cnxs import contact_sheet, images, settings, text
 from cnxs.errors import InputError
 from cnxs.request import ControlUse, GenerationRequest
 from cnxs.ui import form, prints, view, words
+from cnxs.ui.asking import Asking
 from cnxs.ui.binding import Binding, Updates
 from cnxs.ui.edge import edge
 from cnxs.ui.inputs import Fields
-from cnxs.ui.sources import Sources
 from cnxs.ui.words import label
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -27,8 +27,8 @@ _FETCH = "(file) => { window.cnxsFiles.fetch(file); }"
 class Exporting:
     """Handlers of the buttons that save."""
 
-    def __init__(self, binding: Binding, sources: Sources) -> None:
-        self.backend, self.files, self.sources = binding.backend, binding.files, sources
+    def __init__(self, binding: Binding, asking: Asking) -> None:
+        self.backend, self.files, self.asking = binding.backend, binding.files, asking
         self.named, self.updates = binding.named, binding.updates
 
     def sheet(self, shown: view.JobView | None, request: gr.Request) -> str:
@@ -77,9 +77,9 @@ class Exporting:
         control: ControlUse | None = None
         if values["kind"] is not None:
             params = form.kind_params(self.backend.models(), values["kind"], values)
-            source_id = self.sources.source_id(values) or ""
+            source_id = self.asking.sources.source_id(values) or ""
             control = form.build_control(values, map_id="", source_id=source_id, params=params)
-        return form.build_request(values, control=control)
+        return self.asking.complete(values, control)
 
 
 def _comparison(shown: view.JobView | None) -> view.JobView:

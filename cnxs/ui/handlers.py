@@ -2,15 +2,16 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gradio as gr
 
 from cnxs.errors import InputError
 from cnxs.protocol import Backend, Preview, Result
-from cnxs.request import Axis, ControlUse, GenerationRequest
+from cnxs.request import GenerationRequest
 from cnxs.ui import form, prints, view, words
+from cnxs.ui.asking import Asking
 from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.comparing import Comparing
 from cnxs.ui.files import PictureFiles
@@ -19,6 +20,7 @@ from cnxs.ui.menus import Menus
 from cnxs.ui.owners import owner_of
 from cnxs.ui.restoring import Restoring
 from cnxs.ui.sources import Sources
+from cnxs.ui.start_picture import StartPicture
 
 START_POLL_SECONDS = 0.3
 FRAME_SECONDS = 0.1  # between two updates of a running job: a browser that is asked for more falls behind
@@ -30,8 +32,10 @@ class Handlers(Binding):
     def __init__(self, backend: Backend, fields: Fields, files: PictureFiles) -> None:
         super().__init__(backend, fields, files)
         self.sources = Sources(self)
+        self.start_picture = StartPicture(self, self.sources)
+        self.asking = Asking(self.sources, self.start_picture)
         self.menus = Menus(self)
-        self.restoring = Restoring(self, self.menus)
+        self.restoring = Restoring(self, self.menus, self.start_picture)
         self.comparing = Comparing(self, self.sources)
         self.frame_seconds = FRAME_SECONDS
 
@@ -42,13 +46,15 @@ class Handlers(Binding):
         yield from self._until_started(request)
         values = self._with_seed(self.named(data))
         seed, count = form.read(values, {"seed": int, "count": int}).values()
-        yield self._submit(values, self.sources.control(values), form.seed_axis(seed, count), request)
+        asked = self.asking.request(values, axes=form.seed_axis(seed, count))
+        yield self._submit(values, asked, request)
 
     def compare(self, data: Mapping[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Submit one image per strength, from one seed, "no control" first; a row of them for each further value."""
         yield from self._until_started(request)
         values = self._with_seed(self.named(data))
-        yield self._submit(values, self.sources.control(values, needed=True), self.comparing.axes(values), request)
+        asked = self.asking.request(values, axes=self.comparing.axes(values), followed=True)
+        yield self._submit(values, asked, request)
 
     def _until_started(self, request: gr.Request) -> Iterator[Updates]:
         # Which control network to ask for is only known once the models have started, so the click waits for that.
@@ -59,8 +65,7 @@ class Handlers(Binding):
     def _with_seed(self, values: dict[str, Any]) -> dict[str, Any]:
         return values | {"seed": form.draw_seed()} if values["random_seed"] else values
 
-    def _submit(self, values: Values, control: ControlUse | None, axes: Sequence[Axis], request: gr.Request) -> Updates:
-        asked = form.build_request(values, control=control, axes=axes)
+    def _submit(self, values: Values, asked: GenerationRequest, request: gr.Request) -> Updates:
         owner = owner_of(request, values["owner"])
         job_id = self.backend.submit(asked, owner)
         return self.updates(job=job_id, owner=owner, seed=asked.seed)
@@ -122,7 +127,7 @@ class Handlers(Binding):
             changes["strip"] = prints.strip_html(shown, language)
         stage = None
         if picture:
-            stage = self.files.put_image(shown.preview) if shown.preview else self._picture(shown)
+            stage = self.files.put_image(shown.preview) if shown.preview else self.picture_of(shown)
         if stage is not None:
             changes |= {"stage": stage, "stage_tabs": gr.update(visible=True), "empty": gr.update(visible=False)}
         return self.updates(**changes)
@@ -137,14 +142,14 @@ class Handlers(Binding):
             compare=gr.update(interactive=True),
         )
 
-    def _picture(self, shown: view.JobView) -> str | None:
+    def picture_of(self, shown: view.JobView) -> str | None:
         """Return the file of the selected image, the very bytes that the backend made; None if it is not done."""
         if shown.shown() is None:
             return None
         return self.files.put(self.backend.png(shown.job_id, shown.selected))
 
     def _selected(self, shown: view.JobView, language: str) -> Updates:
-        cell, path = shown.shown(), self._picture(shown)
+        cell, path = shown.shown(), self.picture_of(shown)
         if cell is None or path is None:
             return self.updates(strip=prints.strip_html(shown, language))
         controls = cell.request.controls
@@ -191,7 +196,7 @@ class Handlers(Binding):
         """Make the shown image the photo to follow."""
         _finished(shown)
         assert shown is not None
-        return self.updates(photo=self._picture(shown), source="photo", source_tabs=gr.update(selected="photo"))
+        return self.updates(photo=self.picture_of(shown), source="photo", source_tabs=gr.update(selected="photo"))
 
     # --- coming back ---------------------------------------------------------------------------------------------
 

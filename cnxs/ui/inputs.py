@@ -11,13 +11,13 @@ from cnxs.request import MAX_CONTROL_SCALE, MAX_GUIDANCE_SCALE, MAX_SEED, MAX_ST
 from cnxs.specs import ControlKind, ParamSpec
 from cnxs.ui import examples
 from cnxs.ui.axes import compare_panel
+from cnxs.ui.binding import Fields
 from cnxs.ui.canvas import SketchCanvas
 from cnxs.ui.form import kind_choices
 from cnxs.ui.parts import STATIC, Strip, UploadedImage
+from cnxs.ui.start_picture import start_panel
 from cnxs.ui.waiting import waiting_switches
 from cnxs.ui.words import label
-
-Fields = dict[str, Any]  # a component's events are made at run time, so no type is told here
 
 SOURCES = ("photo", "sketch", "map")
 MAX_COUNT = 4
@@ -152,6 +152,7 @@ def prompt_column(fields: Fields, models: Models) -> None:
         fields["cost"] = gr.HTML("", elem_id="cost", apply_default_css=False)
     with gr.Accordion(label("page.compare_settings"), open=False, elem_id="compare-settings"):
         compare_panel(fields)
+    start_panel(fields)
     with gr.Accordion(label("page.advanced"), open=False, elem_id="advanced"):
         _advanced(fields, models)
 

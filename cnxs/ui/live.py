@@ -9,10 +9,10 @@ import gradio as gr
 from cnxs import text
 from cnxs.protocol import Failed, Result
 from cnxs.ui import form, view, words
+from cnxs.ui.asking import Asking
 from cnxs.ui.binding import Binding, Updates
 from cnxs.ui.canvas import SketchCanvas
 from cnxs.ui.owners import owner_of
-from cnxs.ui.sources import Sources
 
 LIVE_STEPS = 8  # the fewest with which the bundled model follows lines well
 
@@ -20,8 +20,8 @@ LIVE_STEPS = 8  # the fewest with which the bundled model follows lines well
 class Live:
     """Handlers of the switch and of the strokes."""
 
-    def __init__(self, binding: Binding, sources: Sources) -> None:
-        self.backend, self.files, self.sources = binding.backend, binding.files, sources
+    def __init__(self, binding: Binding, asking: Asking) -> None:
+        self.backend, self.files, self.asking = binding.backend, binding.files, asking
         self.named, self.updates = binding.named, binding.updates
 
     def switch(self, on: bool, source: str, seed: float | None, random_seed: bool, request: gr.Request) -> Updates:
@@ -43,7 +43,7 @@ class Live:
             return
         if form.is_starting(self.backend.models()):
             return  # Generate waits for the models, and says so; a stroke may as well go unanswered
-        asked = form.build_request(values, control=self.sources.control(values, needed=True))
+        asked = self.asking.request(values, followed=True)
         asked = replace(asked, live=True, steps=min(asked.steps, LIVE_STEPS))
         language = words.language(request)
         for event in self.backend.events(self.backend.submit(asked, owner_of(request, values["owner"]))):

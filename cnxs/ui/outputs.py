@@ -6,6 +6,7 @@ from gradio.components import Component
 from cnxs.ui.exporting import export_row
 from cnxs.ui.inputs import Fields, heading
 from cnxs.ui.parts import Strip
+from cnxs.ui.second_pass import larger_buttons
 from cnxs.ui.words import label
 
 
@@ -38,8 +39,9 @@ def result_column(fields: Fields) -> None:
     fields["facts"] = gr.HTML("", elem_id="facts", apply_default_css=False)
     with gr.Row(visible=False, elem_id="result-actions", elem_classes="keep-row actions") as fields["actions"]:
         fields["download"] = gr.DownloadButton(label("page.download"), size="sm", elem_id="download", min_width=100)
-        for name in ("finer", "as_source", "reuse_seed", "new_seed"):
+        for name in ("finer", "as_source", "start_from_result", "reuse_seed", "new_seed"):
             fields[name] = gr.Button(label(f"page.{name}"), size="sm", elem_id=name.replace("_", "-"), min_width=100)
+        larger_buttons(fields)
     fields["strip"] = Strip(elem_id="strip")
     export_row(fields)
 

@@ -10,7 +10,20 @@ from starlette.middleware import Middleware
 
 from cnxs import text
 from cnxs.protocol import Backend
-from cnxs.ui import api, comparing, exporting, gallery, live, models_panel, tracing, waiting, words
+from cnxs.ui import (
+    api,
+    comparing,
+    exporting,
+    gallery,
+    live,
+    models_panel,
+    second_pass,
+    start_picture,
+    tracing,
+    waiting,
+    words,
+)
+from cnxs.ui.canvas import SketchCanvas
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.guard import Guard
@@ -27,7 +40,7 @@ LogIn = Callable[[str, str], Awaitable[bool]]
 MAX_UPLOAD = "64mb"
 MAX_EVENTS = 200  # at once over all pages; each open page has one that never ends
 PULSE_SECONDS = 5.0
-STYLES = ("style.css", "history.css", "compare.css")
+STYLES = ("style.css", "history.css", "compare.css", "panels.css")
 SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js", "files.js")
 CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are looked at, and how old they may get
 
@@ -71,8 +84,10 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         models_panel.wire(page, handlers, handlers.menus)
         comparing.wire(handlers, handlers.comparing, _request_inputs(fields))
         tracing.wire(handlers, _request_inputs(fields))
+        start_picture.wire(handlers, _request_inputs(fields))
+        second_pass.wire(handlers)
         waiting.wire(fields)
-        exporting.wire(exporting.Exporting(handlers, handlers.sources), fields, _request_inputs(fields))
+        exporting.wire(exporting.Exporting(handlers, handlers.asking), fields, _request_inputs(fields))
     return page
 
 
@@ -156,11 +171,12 @@ def _masthead(fields: Fields) -> None:
 
 def _request_inputs(fields: Fields) -> set[Component]:
     left_out = ("arrival", "link", "restore", "view", "job", "pace", "placed", "control_map", "stage", "slider", "pair")
-    silent = (gr.HTML, gr.Timer, gr.Button, gr.DownloadButton, gr.Tab, gr.Tabs, gr.Row, gr.Group, gr.Accordion)
+    silent = (gr.HTML, gr.Timer, gr.Button, gr.DownloadButton, gr.Tab, gr.Tabs, gr.Row, gr.Column, gr.Group)
+    silent += (gr.Accordion,)
     return {
         component
         for name, component in fields.items()
-        if name == "sketch" or (name not in left_out and not isinstance(component, silent))
+        if isinstance(component, SketchCanvas) or (name not in left_out and not isinstance(component, silent))
     }
 
 
@@ -252,7 +268,7 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
 
 
 def _wire_live(handlers: Handlers, fields: Fields) -> None:
-    sketching = live.Live(handlers, handlers.sources)
+    sketching = live.Live(handlers, handlers.asking)
     seed = [fields["seed"], fields["random_seed"]]
     gr.on(
         [fields["live"].change, fields["source"].change],

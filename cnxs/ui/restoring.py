@@ -12,19 +12,20 @@ from cnxs.request import ControlUse, GenerationRequest
 from cnxs.ui import form, view, words
 from cnxs.ui.binding import Binding, Updates
 from cnxs.ui.menus import Menus
+from cnxs.ui.start_picture import StartPicture
 
 _PNG = b"\x89PNG"
-# What a request has beside the page's fields without being a setting that a user could miss.
-_NOT_SETTINGS = {"controls", "axes", "threads", "live"}
+# What a request has beside the page's fields: no setting that a user could miss, or told of by its own panel.
+_NOT_SETTINGS = {"controls", "axes", "threads", "live", "init_id", "mask_id"}
 _RESTORED_WITH_CONTROL = {"network", "kind", "map_id", "source_id", "params", "control_scale", "start", "end"}
 
 
 class Restoring:
     """Lays a request out on the page, and lists what of it the page cannot show."""
 
-    def __init__(self, binding: Binding, menus: Menus) -> None:
+    def __init__(self, binding: Binding, menus: Menus, start: StartPicture) -> None:
         self.backend, self.files, self.fields = binding.backend, binding.files, binding.fields
-        self.updates, self.menus = binding.updates, menus
+        self.updates, self.menus, self.start = binding.updates, menus, start
 
     def file(self, path: str, request: gr.Request) -> Updates:
         """Bring back what a PNG, or a settings file, says of its making.
@@ -74,7 +75,7 @@ class Restoring:
         changes = self.menus.refreshed(models, asked.base, source, language, kind=kind, network=network)
         if use:
             missing += self._unfollowed(use, asked.base, language)
-        changes |= self._values(asked, missing, language)
+        changes |= self._values(asked, missing, language) | self.start.laid_out(asked, missing, language)
         return changes | self._picture(asked, source, missing, language), tuple(missing)
 
     def _unfollowed(self, use: ControlUse, base: str, language: str) -> list[str]:

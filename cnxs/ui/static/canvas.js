@@ -1,6 +1,6 @@
 // The sketch canvas, last part: pointers, keyboard, and what the program sets. canvas.py joins the parts into the body
 // of Gradio's `js_on_load(element, trigger, props, server, upload, watch)` and puts one line before them:
-// `const CONFIG = {css, words, language, storageKey, size};`
+// `const CONFIG = {css, words, language, storageKey, size, mask};`
 
 const PEN_QUIET_MS = 5000; // fingers do not draw while a pen was near this recently
 const CHANCE_TOUCH_MS = 250; // a second finger this soon after the first means pinch, not a resting palm
@@ -48,6 +48,7 @@ class Canvas extends Tools {
       this.sketch.applied = background.id;
       const { image, kind, opacity } = background;
       if (kind === "trace") this.trace(image);
+      else if (kind === "ground") this.setGround(background);
       else this.setPicture(image && { image, opacity, guide: kind === "guide" });
     }
   }
@@ -76,6 +77,7 @@ class Canvas extends Tools {
     on(this.stage, "dragover", (event) => event.preventDefault());
     on(this.stage, "drop", (event) => {
       event.preventDefault();
+      if (CONFIG.mask) return;
       const dropped = [...event.dataTransfer.files].find((file) => file.type.startsWith("image/"));
       if (dropped) this.openFile(dropped);
     });
@@ -87,6 +89,7 @@ class Canvas extends Tools {
   }
 
   onDown(event) {
+    this.used = event.timeStamp;
     this.track(event);
     const finger = event.pointerType === "touch";
     if (finger) this.fingers.set(event.pointerId, event);
@@ -224,8 +227,14 @@ class Canvas extends Tools {
     this.placeRing();
   }
 
+  /** Say whether the keys are this paper's: of several that are seen, they belong to the one drawn on last. */
+  isInUse() {
+    const seen = [...window.cnxsSketches.values()].filter((canvas) => canvas.paper.offsetParent);
+    return !seen.some((canvas) => (canvas.used ?? 0) > (this.used ?? 0));
+  }
+
   onKey(event) {
-    if (!this.paper.offsetParent || isTyping(event.target)) return;
+    if (!this.paper.offsetParent || isTyping(event.target) || !this.isInUse()) return;
     const key = event.key.toLowerCase();
     const command = (event.ctrlKey || event.metaKey) && !event.altKey;
     let act;
@@ -265,6 +274,7 @@ function mount() {
   canvas.surface.onsend = (value) => {
     props.value = value;
     trigger("input");
+    canvas.root.dataset.strokes = value.strokes; // what Python knows of by now
   };
   const follow = () => canvas.follow(props.document_size, props.background);
   watch("document_size background".split(" "), follow);

@@ -92,12 +92,14 @@ class Sketch {
     this.undone = [];
     this.picture = null; // {image, width, height, opacity, guide}
     this.size = null; // set by the program
-    this.brush = 11;
+    this.brush = CONFIG.mask ? 90 : 11;
     this.applied = null; // id of the program's last background, so that a new view does not apply it again
+    this.ground = ""; // the program's name for the picture below a mask
     this.bitmaps = new Map();
   }
 
   load() {
+    if (CONFIG.mask) return; // belongs to a picture that the page does not keep either
     try {
       const saved = JSON.parse(localStorage.getItem(this.key) ?? "null");
       const isAction = ({ points, image, clear }) => Array.isArray(points) || image || clear;
@@ -120,6 +122,7 @@ class Sketch {
   }
 
   store(key, text) {
+    if (CONFIG.mask) return;
     try {
       localStorage.setItem(key, text);
     } catch (error) {
@@ -133,6 +136,12 @@ class Sketch {
 
   do(action) {
     this.actions.push(action);
+    this.undone = [];
+  }
+
+  /** Leave nothing to be undone. */
+  forget() {
+    this.actions = this.visible;
     this.undone = [];
   }
 
@@ -186,7 +195,7 @@ class Surface {
 
   reshape() {
     const { width, height } = this.paper;
-    const oversampling = Math.min(2, 4096 / Math.max(width, height));
+    const oversampling = CONFIG.mask ? 1 : Math.min(2, 4096 / Math.max(width, height));
     this.ink.width = width * oversampling;
     this.ink.height = height * oversampling;
     this.renderInk();
@@ -296,7 +305,7 @@ class Surface {
     const { x, y } = this.view;
     context.setTransform(this.scale, 0, 0, this.scale, this.canvas.width / 2 + x, this.canvas.height / 2 + y);
     this.compose(context, { withGuide: true });
-    if (this.live && !this.live.erase) {
+    if (this.live && !this.live.erase && !CONFIG.mask) {
       context.lineCap = "round";
       drawPiece(context, this.live, this.live.points.length / 3);
     }
@@ -319,8 +328,20 @@ class Surface {
       if (pixels) context.drawImage(pixels, -picture.width / 2, -picture.height / 2, picture.width, picture.height);
       context.globalAlpha = 1;
     }
-    context.drawImage(this.ink, -w / 2, -h / 2, w, h);
+    context.drawImage(CONFIG.mask && withGuide ? this.veil() : this.ink, -w / 2, -h / 2, w, h);
     context.restore();
+  }
+
+  /** Return a mask's ink as it is shown: a veil of colour, through which the picture is seen. */
+  veil() {
+    this.veiled ??= node("canvas");
+    Object.assign(this.veiled, { width: this.ink.width, height: this.ink.height });
+    const context = this.veiled.getContext("2d");
+    context.drawImage(this.ink, 0, 0);
+    context.globalCompositeOperation = "source-in";
+    context.fillStyle = "rgb(214 64 69 / 55%)";
+    context.fillRect(0, 0, this.veiled.width, this.veiled.height);
+    return this.veiled;
   }
 
   send() {
@@ -344,6 +365,7 @@ class Surface {
       reader.readAsDataURL(blob);
     });
     if (turn !== this.turn) return; // a newer drawing is on its way
-    this.onsend?.({ png, width, height, empty, strokes: this.sketch.visible.filter((action) => action.points).length });
+    const { ground } = this.sketch;
+    this.onsend?.({ png, width, height, empty, ground, strokes: this.sketch.visible.filter((action) => action.points).length });
   }
 }

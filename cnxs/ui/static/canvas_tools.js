@@ -64,12 +64,13 @@ class Tools {
     this.tools = {};
     const group = (name, ...children) => node("div", { class: `cnxs-canvas-${name}` }, ...children);
     this.preview = node("span", { class: "cnxs-canvas-dot", "aria-hidden": "true" });
+    const picture = this.button("picture", () => this.file.click());
     const bar = group(
       "bar",
       group("pair", this.button("brush", () => this.useEraser(false)), this.button("eraser", () => this.useEraser(true))),
       group("size", this.preview, this.slider("size", [0, 1, 0.01], (value) => this.setBrush(fromSlider(value)))),
       group("group", this.button("undo", () => this.undo()), this.button("redo", () => this.redo())),
-      group("group", this.button("picture", () => this.file.click()), this.button("fit", () => this.fit())),
+      group("group", ...(CONFIG.mask ? [] : [picture]), this.button("fit", () => this.fit())),
       group("group", this.button("clear", () => this.clear())),
     );
     bar.setAttribute("role", "toolbar");
@@ -107,7 +108,7 @@ class Tools {
     const drawn = sketch.visible.length > 0;
     this.stage.style.setProperty("--aspect", width / height);
     this.hint.hidden = drawn || Boolean(sketch.picture) || Boolean(this.surface.live);
-    this.pictureBar.hidden = !sketch.picture;
+    this.pictureBar.hidden = CONFIG.mask || !sketch.picture;
     tools.undo.disabled = !sketch.actions.length;
     tools.redo.disabled = !sketch.undone.length;
     tools.clear.disabled = !drawn;
@@ -203,6 +204,21 @@ class Tools {
 
   async setPicture(picture) {
     this.sketch.picture = picture && { ...picture, ...(await this.fitted(picture.image)) };
+    this.pictureChanged();
+  }
+
+  /** Lay a picture below the mask; with `marks`, "" or a picture of them, the mask begins anew. */
+  async setGround({ id, name, image, marks }) {
+    const [picture, ink] = [await this.fitted(image), marks ? await this.fitted(marks) : null];
+    if (id !== this.sketch.applied) return; // a newer one has come
+    if (marks !== null) {
+      this.sketch.do({ clear: true });
+      if (ink) this.sketch.do(ink);
+      this.sketch.forget();
+    }
+    this.sketch.ground = name;
+    this.sketch.picture = { ...picture, opacity: 1, guide: true };
+    this.surface.renderInk();
     this.pictureChanged();
   }
 

@@ -1,0 +1,69 @@
+"""The page on the bundled model, in this process: `real_page(...)` serves it for tests that need true pictures."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cnxs.backend import Engine
+from cnxs.history import History
+from cnxs.jobs import Studio
+from cnxs.store import ImageStore
+from cnxs.ui.page import build_ui, launch_options
+from cnxs.weights import Library
+from tests.browser import serve
+
+
+@contextlib.contextmanager
+def real_page(outputs: Path, *, models: Path | None = None) -> Iterator[tuple[Studio, str]]:
+    """Serve the page; yield its backend and its address."""
+    engine = Engine(torch.device("cpu"), Library(models), threads=1)
+    history = History(outputs)
+    with (
+        contextlib.closing(history),
+        Studio([engine], images=ImageStore(None), history=history, catalogue=engine.models, shared=True) as studio,
+    ):
+        studio.start()
+        with serve(build_ui(studio), **launch_options()) as url:
+            yield studio, url
+
+
+def ready(page: Any) -> None:
+    """Wait until the server has greeted the page, and its models have started."""
+    page.locator("#device .note").wait_for()
+    page.wait_for_function("document.querySelectorAll('#kind label').length > 1")
+
+
+def set_steps(page: Any, steps: int) -> None:
+    """Unfold the settings, set the number of steps, and keep the seed."""
+    page.locator("#advanced > button").click()
+    field = page.locator("#steps input[type=number]")
+    field.fill(str(steps))
+    field.press("Tab")
+    page.locator("#random-seed input").uncheck()
+
+
+def generate(page: Any) -> None:
+    """Press the button and wait for the finished picture."""
+    with one_job(page):
+        page.locator("#generate").click()
+
+
+@contextlib.contextmanager
+def one_job(page: Any) -> Iterator[None]:
+    """Wait, at the end, until a job that was started meanwhile has ended well."""
+    shown = "document.querySelector('#status [data-job]')"
+    before = page.evaluate(f"{shown}?.dataset.job ?? ''")
+    yield
+    page.wait_for_function(f"before => ({shown}?.dataset.job ?? before) !== before", arg=before)
+    page.locator("#status [data-job]", has_text="Done.").wait_for()
+    page.locator("#download").wait_for()
+
+
+def restore(page: Any, png: bytes) -> None:
+    """Give the page a file to restore from, and wait until it is laid out."""
+    file = {"name": "made.png", "mimeType": "image/png", "buffer": png}
+    page.locator("input[type=file]:has(+ #restore)").set_input_files(file)
+    page.locator("#status", has_text="Everything is as it was").wait_for()

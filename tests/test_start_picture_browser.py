@@ -1,0 +1,116 @@
+"""Starting from a picture, on the page and with the bundled model: what is painted over becomes new, the rest stays."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnxs import images
+from cnxs.jobs import Studio
+from cnxs.records import Search
+from cnxs.ui.start_picture import CHANGE
+from tests.real_page import generate, one_job, ready, real_page, restore, set_steps
+
+pytestmark = pytest.mark.browser
+
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, str]]:
+    with real_page(tmp_path_factory.mktemp("outputs")) as served:
+        yield served
+
+
+def newest(studio: Studio) -> tuple[Any, np.ndarray, bytes]:
+    """Return request, pixels and file of the image that was made last."""
+    gallery = studio.history("")
+    record = gallery.search(Search(), limit=1)[0]
+    data = gallery.png(record.record_id)
+    return record.request, np.asarray(images.load(data), np.int16), data
+
+
+def paint(page: Any, *, height: float) -> None:
+    """Draw a line from left to right over the picture that is started from."""
+    paper = page.locator("#mask canvas")
+    paper.scroll_into_view_if_needed()
+    page.wait_for_function("[...window.cnxsSketches.values()].some((canvas) => canvas.sketch.ground)")
+    box = paper.bounding_box()
+    y = box["y"] + height * box["height"]
+    page.mouse.move(box["x"] + 0.1 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.9 * box["width"], y, steps=10)
+    page.mouse.up()
+    page.locator('#mask [data-strokes="1"]').wait_for()
+
+
+def test_what_is_painted_over_becomes_new_and_everything_comes_back(
+    served: tuple[Studio, str], open_page: Callable[..., Any]
+) -> None:
+    studio, url = served
+    page = open_page(url)
+    ready(page)
+    page.locator("#start-panel > button").click()
+    page.locator("#start-from-photo").click()
+    page.get_by_text("There is no photo to start from").wait_for()
+    page.locator("#examples button").first.click()
+    page.locator("#control-map img").wait_for()
+    set_steps(page, STEPS)
+    page.locator("#start-from-photo").click()
+    paint(page, height=0.3)
+    generate(page)
+    asked, made, png = newest(studio)
+    assert asked.steps == STEPS
+    assert asked.change == CHANGE
+    mask = np.asarray(studio.get_image(asked.mask_id))[..., 0]
+    start = np.asarray(studio.get_image(asked.init_id), np.int16)
+    assert set(np.unique(mask)) == {0, 255}
+    assert 0.05 < (mask == 255).mean() < 0.25
+    assert mask[int(0.3 * 256), 128] == 255
+    np.testing.assert_array_equal(made[mask == 0], start[mask == 0])
+    assert np.abs(made - start)[mask == 255].max() > 30
+
+    other = open_page(url)
+    ready(other)
+    restore(other, png)
+    other.locator("#mask canvas").wait_for()
+    generate(other)
+    again, same, _ = newest(studio)
+    assert again == asked
+    np.testing.assert_array_equal(same, made)
+    # One stroke more, and the mask is what came back with the stroke.
+    paint(other, height=0.7)
+    generate(other)
+    more = np.asarray(studio.get_image(newest(studio)[0].mask_id))[..., 0]
+    assert more[int(0.3 * 256), 128] == more[int(0.7 * 256), 128] == 255
+
+
+def test_a_finished_image_becomes_larger_and_that_comes_back(
+    served: tuple[Studio, str], open_page: Callable[..., Any]
+) -> None:
+    studio, url = served
+    page = open_page(url)
+    ready(page)
+    page.locator("#examples button").first.click()
+    page.locator("#control-map img").wait_for()
+    set_steps(page, 5)
+    generate(page)
+    first, small, _ = newest(studio)
+    with one_job(page):
+        page.locator("#larger").click()
+    second, large, png = newest(studio)
+    assert (second.width, second.height, second.change) == (384, 384, 0.4)
+    assert (second.seed, second.prompt, second.steps) == (first.seed, first.prompt, first.steps)
+    assert studio.get_image(second.controls[0].map_id).size == (384, 384)
+    assert large.shape == (384, 384, 3)
+    upscaled = np.asarray(Image.fromarray(small.astype(np.uint8)).resize((384, 384)), np.int16)
+    assert 1 < np.abs(large - upscaled).mean() < 20
+
+    restore(page, png)
+    page.locator("#mask canvas").wait_for()
+    generate(page)
+    again, same, _ = newest(studio)
+    assert again == second
+    np.testing.assert_array_equal(same, large)
