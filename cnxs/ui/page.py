@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 
 from cnxs import text
 from cnxs.protocol import Backend
-from cnxs.ui import api, comparing, exporting, gallery, live, models_panel, tracing, waiting, words
+from cnxs.ui import api, comparing, exporting, gallery, hints, live, models_panel, prompting, tracing, waiting, words
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.guard import Guard
@@ -27,8 +27,8 @@ LogIn = Callable[[str, str], Awaitable[bool]]
 MAX_UPLOAD = "64mb"
 MAX_EVENTS = 200  # at once over all pages; each open page has one that never ends
 PULSE_SECONDS = 5.0
-STYLES = ("style.css", "history.css", "compare.css")
-SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js", "files.js")
+STYLES = ("style.css", "history.css", "compare.css", "help.css")
+SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js", "files.js", "hints.js", "tour.js")
 CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are looked at, and how old they may get
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -61,6 +61,8 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         )
         _hold_line(page)
         drawer = gallery.history_drawer()
+        hints.hint_pictures()
+        hints.tour()
         handlers = Handlers(backend, fields, PictureFiles())
         api.wire(backend, handlers.files)
         _wire_menus(handlers, fields)
@@ -72,6 +74,7 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         comparing.wire(handlers, handlers.comparing, _request_inputs(fields))
         tracing.wire(handlers, _request_inputs(fields))
         waiting.wire(fields)
+        prompting.wire(page, handlers)
         exporting.wire(exporting.Exporting(handlers, handlers.sources), fields, _request_inputs(fields))
     return page
 
