@@ -64,6 +64,8 @@ ARROWS: dict[str, set[str]] = {
     | _NETWORK
     | _SAMPLING
     | {"images", "controls", "metrics", "miniature", "training", "jobs", "generate"},
+    "hint_pictures": _WORDS | {"jobs", "generate"},
+    "load_test": {"text"},
     "doctor": _WORDS | _MACHINE,
     "generate": _WORDS | {"images", "store", "pnginfo", "parameters", "history", "jobs", "backend"},
     "benchmark": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "weights", "history", "backend"},
@@ -90,7 +92,7 @@ WITHOUT_HEAVY = {
     "workers",
     "jobs",
 }
-WITH_GRADIO = {"ui", "app"}
+WITH_GRADIO = {"ui", "app", "load_test"}
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40

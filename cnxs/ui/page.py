@@ -15,8 +15,10 @@ from cnxs.ui import (
     comparing,
     exporting,
     gallery,
+    hints,
     live,
     models_panel,
+    prompting,
     second_pass,
     start_picture,
     tracing,
@@ -40,8 +42,8 @@ LogIn = Callable[[str, str], Awaitable[bool]]
 MAX_UPLOAD = "64mb"
 MAX_EVENTS = 200  # at once over all pages; each open page has one that never ends
 PULSE_SECONDS = 5.0
-STYLES = ("style.css", "history.css", "compare.css", "panels.css")
-SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js", "files.js")
+STYLES = ("style.css", "history.css", "compare.css", "panels.css", "help.css")
+SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js", "files.js", "hints.js", "tour.js")
 CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are looked at, and how old they may get
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -74,6 +76,8 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         )
         _hold_line(page)
         drawer = gallery.history_drawer()
+        hints.hint_pictures()
+        hints.tour()
         handlers = Handlers(backend, fields, PictureFiles())
         api.wire(backend, handlers.files)
         _wire_menus(handlers, fields)
@@ -87,6 +91,7 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         start_picture.wire(handlers, _request_inputs(fields))
         second_pass.wire(handlers)
         waiting.wire(fields)
+        prompting.wire(page, handlers)
         exporting.wire(exporting.Exporting(handlers, handlers.asking), fields, _request_inputs(fields))
     return page
 
