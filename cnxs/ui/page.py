@@ -80,20 +80,25 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         hints.tour()
         handlers = Handlers(backend, fields, PictureFiles())
         api.wire(backend, handlers.files)
-        _wire_menus(handlers, fields)
-        _wire_preview(handlers, fields)
-        _wire_work(page, handlers, fields)
-        _wire_live(handlers, fields)
-        gallery.wire(handlers, fields, drawer)
-        models_panel.wire(page, handlers, handlers.menus)
-        comparing.wire(handlers, handlers.comparing, _request_inputs(fields))
-        tracing.wire(handlers, _request_inputs(fields))
-        start_picture.wire(handlers, _request_inputs(fields))
-        second_pass.wire(handlers)
-        waiting.wire(fields)
-        prompting.wire(page, handlers)
-        exporting.wire(exporting.Exporting(handlers, handlers.asking), fields, _request_inputs(fields))
+        _wire(page, handlers, fields, drawer)
     return page
+
+
+def _wire(page: gr.Blocks, handlers: Handlers, fields: Fields, drawer: Fields) -> None:
+    everything = _request_inputs(fields)
+    _wire_menus(handlers, fields)
+    _wire_preview(handlers, fields)
+    _wire_work(page, handlers, fields)
+    _wire_live(handlers, fields)
+    gallery.wire(handlers, fields, drawer)
+    models_panel.wire(page, handlers, handlers.menus)
+    comparing.wire(handlers, handlers.comparing, everything)
+    tracing.wire(handlers, everything)
+    start_picture.wire(handlers, everything)
+    second_pass.wire(handlers)
+    waiting.wire(fields)
+    prompting.wire(page, handlers)
+    exporting.wire(exporting.Exporting(handlers, handlers.asking), fields, everything)
 
 
 def launch_options(*, mcp: bool = False, log_in: LogIn | None = None) -> dict[str, Any]:
