@@ -58,7 +58,7 @@ ARROWS: dict[str, set[str]] = {
     "job": {"request", "protocol"},
     "workers": {"errors", "request", "protocol", "store", "job"},
     "jobs": _WORDS | {"images", "store", "controls", "pnginfo", "history", "job", "workers"},
-    "miniature": _WORDS | {"images", "tensors", "codec", "samplers"},
+    "miniature": _WORDS | {"images", "tensors", "codec", "samplers", "controls"},
     "training": _WORDS | _NETWORK | (_SAMPLING - {"pipeline"}) | {"images", "controls", "miniature"},
     "evaluation": _WORDS
     | _NETWORK

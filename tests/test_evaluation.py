@@ -11,6 +11,7 @@ from PIL import Image
 from cnxs.checkpoints import native
 from cnxs.errors import InputError
 from cnxs.evaluation import __main__ as command
+from cnxs.evaluation import options
 from cnxs.evaluation.bench import Bench, Samples, Subject, with_gains
 from cnxs.evaluation.connections import connection_names, measure_connections
 from cnxs.evaluation.following import follow, score
@@ -203,7 +204,7 @@ def test_two_files_of_one_name_are_two_networks(tmp_path: Path, capsys: pytest.C
 
 def test_bad_input_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError) as caught:
-        command.find_controls([tmp_path])
+        options.find_controls([tmp_path])
     assert caught.value.key == "evaluation_no_control"
     assert command.main(["edges", "--cases", "0"]) == 2
     assert "--cases is 0" in capsys.readouterr().err

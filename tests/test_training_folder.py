@@ -119,7 +119,7 @@ def test_finished_shards_are_kept(pictures: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(cache, "_SHARD", 3)
     asked: list[str] = []
 
-    def sample(image: Image.Image, control_map: Image.Image, caption: str, *, base: object) -> dict:
+    def sample(image: Image.Image, control_map: Image.Image, caption: str, *, base: object, channels: int) -> dict:
         asked.append(caption)
         if caption == "disc number 4" and len(asked) < 12:
             raise KeyboardInterrupt

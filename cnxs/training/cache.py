@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from cnxs.errors import InputError
 from cnxs.tensors import to_signed_tensor, to_unit_tensor
-from cnxs.training.config import TrainingConfig
+from cnxs.training.config import TrainingConfig, hint_channels
 from cnxs.training.data import Batch
 from cnxs.training.folder import Picture, readable
 from cnxs.training.frozen_base import FrozenBase
@@ -44,7 +44,7 @@ def estimated_bytes(count: int, *, config: TrainingConfig, base: FrozenBase) -> 
     codec, family = base.loaded.codec, base.loaded.spec.family
     context, pooled = base.encode_captions([""])
     states = context.numel() + (0 if pooled is None else pooled.numel())
-    channels = 1 if family == "miniature" else 3
+    channels = hint_channels(config.condition, family=family)
     sample = channels * pixels + 2 * codec.latent_channels * pixels // codec.factor**2 + 2 * states
     return count * (2 if config.flip else 1) * sample
 
@@ -56,6 +56,7 @@ def _native_size(config: TrainingConfig, base: FrozenBase) -> int:
 def fill(folder: Path, pictures: Sequence[Picture], *, config: TrainingConfig, base: FrozenBase) -> None:
     """Compute the shards that are not there yet. A damaged picture is named in the log and left out."""
     folder.mkdir(parents=True, exist_ok=True)
+    channels = hint_channels(config.condition, family=base.loaded.spec.family)
     for start in range(0, len(pictures), _SHARD):
         path = folder / f"{start // _SHARD:05d}.safetensors"
         if path.is_file():
@@ -69,7 +70,7 @@ def fill(folder: Path, pictures: Sequence[Picture], *, config: TrainingConfig, b
             if config.flip:
                 pairs.append((ImageOps.mirror(image), ImageOps.mirror(control_map)))
             for turn, (seen, drawn) in enumerate(pairs):
-                sample = _sample(seen, drawn, part[number].caption, base=base)
+                sample = _sample(seen, drawn, part[number].caption, base=base, channels=channels)
                 tensors |= {f"{start + number}.{turn}.{name}": value for name, value in sample.items()}
         partial = path.with_suffix(".partial")
         save_file({name: value.contiguous() for name, value in tensors.items()}, partial)
@@ -77,10 +78,9 @@ def fill(folder: Path, pictures: Sequence[Picture], *, config: TrainingConfig, b
         log.info("%d of %d pictures", min(start + _SHARD, len(pictures)), len(pictures))
 
 
-def _sample(image: Image.Image, control_map: Image.Image, caption: str, *, base: FrozenBase) -> Sample:
+def _sample(image: Image.Image, control_map: Image.Image, caption: str, *, base: FrozenBase, channels: int) -> Sample:
     device = base.unet.device
     latent = base.loaded.codec.encode(to_signed_tensor(image).to(device))[0]
-    channels = 1 if base.loaded.spec.family == "miniature" else 3
     pixels = (to_unit_tensor(control_map, channels=channels)[0] * 255).round().byte()
     context, pooled = base.encode_captions([caption])
     sample = {"latent": latent.half().cpu(), "map": pixels, "context": context[0].half().cpu()}

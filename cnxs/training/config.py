@@ -100,8 +100,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "precision": "bf16",
     },
 }
+_GREY = {"canny", "scribble", "soft_edge", "line_art", "depth"}  # conditions whose maps have no colour
 PRESETS["sd21"] = PRESETS["sd15"]
 PRESETS["sdxl"] = PRESETS["sd15"] | {"widths": (32, 64, 128), "accumulation": 16}
+
+
+def hint_channels(condition: str, *, family: str) -> int:
+    """Return the channels of a condition's maps: one for grey maps on the miniature, else three."""
+    return 1 if family == "miniature" and condition in _GREY else 3
 
 
 def control_spec(config: TrainingConfig, base: UNet2DConditionModel, *, family: str, base_sha256: str) -> ControlSpec:
@@ -114,7 +120,8 @@ def control_spec(config: TrainingConfig, base: UNet2DConditionModel, *, family: 
     levels = len(structure["base_channels"])
     if len(config.widths) != levels or any(width < 4 or width % 4 for width in config.widths):
         raise InputError("training_widths", given=",".join(map(str, config.widths)), levels=levels)
-    hint = {"hint_net": "unshuffle", "hint_channels": 1, "hint_factor": 16} if family == "miniature" else {}
+    channels = hint_channels(config.condition, family=family)
+    hint = {"hint_net": "unshuffle", "hint_factor": 16} if family == "miniature" else {}
     return ControlSpec(
         control_type=config.control_type,
         control_channels=config.widths,
@@ -124,6 +131,7 @@ def control_spec(config: TrainingConfig, base: UNet2DConditionModel, *, family: 
         condition=config.condition,
         base_sha256=base_sha256,
         licence=config.licence,
+        hint_channels=channels,
         **hint,
         **structure,
     )

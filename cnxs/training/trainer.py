@@ -116,8 +116,9 @@ class Trainer:
         for name in {field.name for field in dataclasses.fields(ControlSpec)} - _PROVENANCE:
             if getattr(control.spec, name) != getattr(self.spec, name):
                 raise CheckpointError("training_init_differs", file=self.config.init.name, name=name)
-        before = dict(control.spec.training)
-        self.init_facts = (("init", self.config.init.name), ("init_images", before.get("images", 0)))
+        before: dict[str, Any] = dict(control.spec.training)
+        seen = before.get("images", 0) + before.get("init_images", 0)
+        self.init_facts = (("init", self.config.init.name), ("init_images", seen))
         control.spec = self.spec
         return control
 

@@ -1,0 +1,99 @@
+"""What several commands of the evaluation share: options, controls by their files, settings and figures written."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cnxs import text
+from cnxs.checkpoints import native
+from cnxs.errors import InputError
+from cnxs.evaluation.bench import Bench
+from cnxs.miniature import ASSETS
+from cnxs.miniature.cases import COUNT
+from cnxs.model import ControlNetXS
+
+CONTROLS = ASSETS / "controls"
+_SETTINGS = ("cases", "steps", "threads")
+
+
+def find_controls(paths: Sequence[Path], *, conditions: Sequence[str] = ("canny", "scribble")) -> list[Path]:
+    """Return the control files among `paths`, folders opened, of these conditions and in their order.
+
+    Raises:
+        InputError: `evaluation_no_control` if there are none.
+    """
+    files = [file for path in paths for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])]
+    found = [file for file in files if native.read_spec(file).condition in conditions]
+    if not found:
+        raise InputError("evaluation_no_control", given=", ".join(map(str, paths)), allowed=", ".join(conditions))
+    return sorted(found, key=lambda file: conditions.index(native.read_spec(file).condition))
+
+
+def load_controls(bench: Bench, files: Sequence[Path]) -> dict[str, ControlNetXS]:
+    """Return controls that fit the bench, by the file's name, or its path where two have one name.
+
+    Raises:
+        CheckpointError: if one does not fit.
+    """
+    stems = [file.stem for file in files]
+    controls = {
+        file.stem if stems.count(file.stem) == 1 else str(file.with_suffix("")): native.load(file) for file in files
+    }
+    for control in controls.values():
+        bench.check(control)
+    return controls
+
+
+def add_sampling(parser: argparse.ArgumentParser, *, cases: int = COUNT) -> None:
+    """Add the options that every command with samples has."""
+    for name, default in zip(_SETTINGS, (cases, 20, 1), strict=True):
+        help_text = text.get(f"cli.evaluation_{name}")
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=help_text)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the figures."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help=text.get("cli.evaluation_json"))
+
+
+def open_bench(options: argparse.Namespace) -> Bench:
+    """Return the bench of a command's settings.
+
+    Raises:
+        InputError: `out_of_range`.
+    """
+    if not 2 <= options.cases <= COUNT:
+        raise InputError("out_of_range", name="--cases", given=options.cases, minimum=2, maximum=COUNT)
+    if options.steps < 1:
+        raise InputError("out_of_range", name="--steps", given=options.steps, minimum=1, maximum=1000)
+    torch.set_num_threads(max(1, options.threads))
+    return Bench(steps=options.steps)
+
+
+def settings_line(options: argparse.Namespace) -> str:
+    """Return the settings in words."""
+    return text.get("cli.evaluation_settings", **settings(options))
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings by name."""
+    return {name: getattr(options, name) for name in _SETTINGS}
+
+
+def write_json(options: argparse.Namespace, results: Sequence[Mapping[str, Any]]) -> None:
+    """Write settings and figures where --json says."""
+    if options.json is None:
+        return
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    content = {**settings(options), "results": results}
+    options.json.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
+def report(line: str) -> None:
+    """Print a line of progress."""
+    print(line, file=sys.stderr, flush=True)
