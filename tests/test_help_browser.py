@@ -119,3 +119,18 @@ def test_the_first_steps_are_shown_once_and_cover_nothing_they_explain(
     page.wait_for_function("!document.documentElement.classList.contains('arriving')")
     page.wait_for_function("localStorage.getItem('cnxs.tour') === 'seen'")
     assert not page.locator("#tour").is_visible()
+
+
+def test_doing_what_a_first_step_says_brings_the_next(visit: Callable[..., Any]) -> None:
+    page = visit(tour=True)
+    page.locator("#tour-lines").wait_for()
+    page.locator("#examples button").first.click()
+    page.locator("#tour-words").wait_for()
+    page.locator("#prompt textarea").click()
+    assert page.locator("#tour-words").is_visible()  # still to be read
+    page.keyboard.type("a")
+    page.locator("#tour-strengths").wait_for()
+    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+    page.locator("#generate").click()
+    page.locator("#tour").wait_for(state="hidden")
+    assert page.evaluate("localStorage.getItem('cnxs.tour')") == "seen"

@@ -1,10 +1,12 @@
-// Three first steps, each beside what it explains. Dismissed once, they never come back in this browser.
+// Three first steps, each beside what it explains. Doing one brings the next. Dismissed or done once, they never come
+// back in this browser.
 (() => {
   const SEEN = "cnxs.tour";
+  // The hint's name, what it points at, and where an action means that it is followed.
   const STEPS = [
-    ["lines", "#source-tabs"],
-    ["words", "#prompt"],
-    ["strengths", "#compare"],
+    ["lines", "#source-tabs", "#source-tabs, #examples"],
+    ["words", "#prompt", "#prompt, #surprise, #style"],
+    ["strengths", "#compare", "#compare, #generate"],
   ];
   const GAP = 14;
   let step = -1;
@@ -37,7 +39,7 @@
     document.querySelectorAll(".tour-target").forEach((part) => part.classList.remove("tour-target"));
   }
 
-  function show(next) {
+  function show(next, { quietly = false } = {}) {
     unmark();
     step = next;
     const [name] = STEPS[step];
@@ -47,9 +49,17 @@
     card().setAttribute("aria-describedby", `tour-${name}`);
     card().tabIndex = -1;
     target().classList.add("tour-target");
-    target().scrollIntoView({ block: "center" });
+    if (!quietly) target().scrollIntoView({ block: "center" });
     place();
-    card().focus({ preventScroll: true });
+    if (!quietly) card().focus({ preventScroll: true });
+  }
+
+  const onward = (options) => (step < STEPS.length - 1 ? show(step + 1, options) : close());
+
+  // Who already works is not led by the hand: neither focus nor scroll position change.
+  function followed(event) {
+    const reading = event.type === "click" && event.target.matches?.("textarea"); // about to type
+    if (step >= 0 && !reading && event.target.closest?.(STEPS[step][2])) onward({ quietly: true });
   }
 
   function close() {
@@ -78,6 +88,8 @@
     },
     true,
   );
+  document.addEventListener("click", followed, true);
+  document.addEventListener("input", followed, true);
   addEventListener("scroll", place, { passive: true, capture: true });
   addEventListener("resize", place);
 
@@ -90,5 +102,5 @@
   const wanted = !location.hash.startsWith("#s=");
   if (wanted && !seen()) begin();
 
-  window.cnxsTour = { next: () => (step < STEPS.length - 1 ? show(step + 1) : close()), close };
+  window.cnxsTour = { next: () => onward(), close };
 })();
