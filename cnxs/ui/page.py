@@ -16,6 +16,7 @@ from cnxs.ui import (
     exporting,
     gallery,
     live,
+    loras,
     models_panel,
     second_pass,
     start_picture,
@@ -85,6 +86,7 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         comparing.wire(handlers, handlers.comparing, _request_inputs(fields))
         tracing.wire(handlers, _request_inputs(fields))
         start_picture.wire(handlers, _request_inputs(fields))
+        loras.wire(page, handlers)
         second_pass.wire(handlers)
         waiting.wire(fields)
         exporting.wire(exporting.Exporting(handlers, handlers.asking), fields, _request_inputs(fields))
