@@ -16,6 +16,7 @@ from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.comparing import Comparing
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.inputs import SOURCES, Fields
+from cnxs.ui.loras import Loras
 from cnxs.ui.menus import Menus
 from cnxs.ui.owners import owner_of
 from cnxs.ui.restoring import Restoring
@@ -33,9 +34,10 @@ class Handlers(Binding):
         super().__init__(backend, fields, files)
         self.sources = Sources(self)
         self.start_picture = StartPicture(self, self.sources)
-        self.asking = Asking(self.sources, self.start_picture)
+        self.loras = Loras(self)
+        self.asking = Asking(self.sources, [self.start_picture, self.loras])
         self.menus = Menus(self)
-        self.restoring = Restoring(self, self.menus, self.start_picture)
+        self.restoring = Restoring(self, self.menus, self.asking)
         self.comparing = Comparing(self, self.sources)
         self.frame_seconds = FRAME_SECONDS
 

@@ -14,6 +14,7 @@ from cnxs.ui.axes import compare_panel
 from cnxs.ui.binding import Fields
 from cnxs.ui.canvas import SketchCanvas
 from cnxs.ui.form import kind_choices
+from cnxs.ui.loras import loras_panel
 from cnxs.ui.parts import STATIC, Strip, UploadedImage
 from cnxs.ui.start_picture import start_panel
 from cnxs.ui.waiting import waiting_switches
@@ -153,6 +154,7 @@ def prompt_column(fields: Fields, models: Models) -> None:
     with gr.Accordion(label("page.compare_settings"), open=False, elem_id="compare-settings"):
         compare_panel(fields)
     start_panel(fields)
+    loras_panel(fields)
     with gr.Accordion(label("page.advanced"), open=False, elem_id="advanced"):
         _advanced(fields, models)
 
@@ -178,7 +180,7 @@ def _advanced(fields: Fields, models: Models) -> None:
         fields["steps"] = _slider("steps", 1, MAX_STEPS, base.default_steps, 1)
         fields["guidance_scale"] = _slider("guidance_scale", 1, MAX_GUIDANCE_SCALE, base.default_guidance_scale, 0.5)
     fields["sampler"] = gr.Dropdown(
-        [sampler for sampler in get_args(Sampler) if sampler != "lcm"],  # which needs a few-step model
+        list(get_args(Sampler)),
         value=start.sampler,
         label=label("page.sampler"),
         info=label("hint.sampler"),

@@ -17,6 +17,7 @@ from cnxs.ui import (
     gallery,
     hints,
     live,
+    loras,
     models_panel,
     prompting,
     second_pass,
@@ -95,6 +96,7 @@ def _wire(page: gr.Blocks, handlers: Handlers, fields: Fields, drawer: Fields) -
     comparing.wire(handlers, handlers.comparing, everything)
     tracing.wire(handlers, everything)
     start_picture.wire(handlers, everything)
+    loras.wire(page, handlers)
     second_pass.wire(handlers)
     waiting.wire(fields)
     prompting.wire(page, handlers)

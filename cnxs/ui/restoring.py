@@ -10,22 +10,22 @@ from cnxs import settings, text
 from cnxs.errors import InputError
 from cnxs.request import ControlUse, GenerationRequest
 from cnxs.ui import form, view, words
+from cnxs.ui.asking import Asking
 from cnxs.ui.binding import Binding, Updates
 from cnxs.ui.menus import Menus
-from cnxs.ui.start_picture import StartPicture
 
 _PNG = b"\x89PNG"
 # What a request has beside the page's fields: no setting that a user could miss, or told of by its own panel.
-_NOT_SETTINGS = {"controls", "axes", "threads", "live", "init_id", "mask_id"}
+_NOT_SETTINGS = {"controls", "axes", "threads", "live", "init_id", "mask_id", "loras"}
 _RESTORED_WITH_CONTROL = {"network", "kind", "map_id", "source_id", "params", "control_scale", "start", "end"}
 
 
 class Restoring:
     """Lays a request out on the page, and lists what of it the page cannot show."""
 
-    def __init__(self, binding: Binding, menus: Menus, start: StartPicture) -> None:
+    def __init__(self, binding: Binding, menus: Menus, asking: Asking) -> None:
         self.backend, self.files, self.fields = binding.backend, binding.files, binding.fields
-        self.updates, self.menus, self.start = binding.updates, menus, start
+        self.updates, self.menus, self.panels = binding.updates, menus, asking.panels
 
     def file(self, path: str, request: gr.Request) -> Updates:
         """Bring back what a PNG, or a settings file, says of its making.
@@ -75,7 +75,9 @@ class Restoring:
         changes = self.menus.refreshed(models, asked.base, source, language, kind=kind, network=network)
         if use:
             missing += self._unfollowed(use, asked.base, language)
-        changes |= self._values(asked, missing, language) | self.start.laid_out(asked, missing, language)
+        changes |= self._values(asked, missing, language)
+        for panel in self.panels:
+            changes |= panel.laid_out(asked, missing, language)
         return changes | self._picture(asked, source, missing, language), tuple(missing)
 
     def _unfollowed(self, use: ControlUse, base: str, language: str) -> list[str]:

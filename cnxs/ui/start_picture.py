@@ -1,6 +1,7 @@
 """Starting from a picture instead of from noise: the picture, how much of it may change, and where."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -66,14 +67,14 @@ class StartPicture:
         self.backend, self.files, self.sources = binding.backend, binding.files, sources
         self.named, self.updates = binding.named, binding.updates
 
-    def of(self, values: Values) -> dict[str, Any]:
-        """Return the fields of a request that the panel decides; none without a picture.
+    def add_to(self, asked: GenerationRequest, values: Values) -> GenerationRequest:
+        """Return the request with its start; the same without a picture.
 
         Raises:
             InputError: if picture or mask cannot be read.
         """
         if not values["start_picture"]:
-            return {}
+            return asked
         picture, placed = self.sources.digest_of(values["start_picture"]), _placed(values)
         ground: masks.Ground = values["ground"] or masks.Ground(name="", picture="", placed=placed)
         if (ground.picture, ground.placed) != (picture, placed):
@@ -82,7 +83,7 @@ class StartPicture:
             ground = masks.Ground(name=name, picture=picture, placed=placed)
         init_id = self.backend.put_image(images.encode_png(masks.place(self.backend, picture, placed)))
         mask_id = masks.painted(self.backend, values["mask"], ground)
-        return {"init_id": init_id, "mask_id": mask_id, **form.read(values, {"change": float})}
+        return replace(asked, init_id=init_id, mask_id=mask_id, **form.read(values, {"change": float}))
 
     def show(self, data: Mapping[Any, Any]) -> Updates:
         """Lay the picture below the mask. If nothing else gives a size, it does."""
