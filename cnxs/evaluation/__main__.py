@@ -5,8 +5,10 @@ python -m cnxs.evaluation colours --sheet colours.png
 python -m cnxs.evaluation depths --sheet depths.png
 python -m cnxs.evaluation together --sheet together.png
 python -m cnxs.evaluation connections --plot connections.png
+python -m cnxs.evaluation bias --pools work/pool
 python -m cnxs.evaluation delay
 python -m cnxs.evaluation coco --images val2017 --captions captions_val2017.json --out coco
+python -m cnxs.evaluation results --pools work/pools --output work/results --budget-minutes 25
 python -m cnxs.evaluation ablation --pools work/pool --output work/ablation --images 24000
 """
 
@@ -18,19 +20,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cnxs import text
-from cnxs.checkpoints import native
 from cnxs.errors import UserError
-from cnxs.evaluation import ablation_command, coco, own_commands
+from cnxs.evaluation import ablation_command, bias_command, coco, connections_command, own_commands, results_command
 from cnxs.evaluation import options as shared
 from cnxs.evaluation.bench import Bench
-from cnxs.evaluation.connections import measure_connections
 from cnxs.evaluation.delay import mean_delays, miniature_unet, probe_types, stable_diffusion_unet
 from cnxs.evaluation.following import EDGE_TOLERANCE, LINE_TOLERANCE, Following, follow
-from cnxs.evaluation.plot import effects_plot
 from cnxs.evaluation.sheet import Section, contact_sheet
 from cnxs.evaluation.subjects import case_pictures, drawing_subjects, edge_subjects, line_subjects
-from cnxs.evaluation.tables import delays_table, edges_table, effects_table, lines_table
-from cnxs.miniature.cases import COUNT
+from cnxs.evaluation.tables import delays_table, edges_table, lines_table
 from cnxs.model import ControlNetXS
 
 SHOWN = 12  # subjects of each section of the sheet, and drawings
@@ -104,22 +102,6 @@ def _follow_drawings(bench: Bench, control: ControlNetXS, network: str, count: i
     return Section(subjects, following)
 
 
-def _connections(options: argparse.Namespace) -> int:
-    bench = shared.open_bench(options)
-    file = shared.find_controls([options.control])[0]
-    control = native.load(file)
-    bench.check(control)
-    subjects = edge_subjects(options.cases) if control.spec.condition == "canny" else line_subjects(options.cases)
-    print(shared.settings_line(options), flush=True)
-    effects = measure_connections(bench, subjects, control, report=shared.report)
-    print(f"\n{text.get('cli.evaluation_connections_title', network=file.stem)}\n\n{effects_table(effects)}")
-    shared.write_json(options, [asdict(effect) for effect in effects])
-    if options.plot:
-        options.plot.parent.mkdir(parents=True, exist_ok=True)
-        effects_plot(effects).save(options.plot, optimize=True)
-    return 0
-
-
 def _delay(options: argparse.Namespace) -> int:
     base = miniature_unet if options.base == "miniature" else stable_diffusion_unet
     probed = probe_types(base())
@@ -153,7 +135,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cnxs.evaluation", description=text.get("cli.evaluation"))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     edges = commands.add_parser("edges", help=text.get("cli.evaluation_edges"))
-    connections = commands.add_parser("connections", help=text.get("cli.evaluation_connections"))
     delay = commands.add_parser("delay", help=text.get("cli.evaluation_delay"))
     edges.add_argument(
         "--controls",
@@ -164,20 +145,16 @@ def _parser() -> argparse.ArgumentParser:
         help=text.get("cli.evaluation_controls"),
     )
     edges.add_argument("--sheet", type=Path, metavar="PNG", help=text.get("cli.evaluation_sheet"))
-    connections.add_argument(
-        "--control", type=Path, default=shared.CONTROLS, metavar="FILE", help=text.get("cli.evaluation_control")
-    )
-    connections.add_argument("--plot", type=Path, metavar="PNG", help=text.get("cli.evaluation_plot"))
-    for command, cases in ((edges, COUNT), (connections, 8)):
-        shared.add_sampling(command, cases=cases)
+    shared.add_sampling(edges)
     delay.add_argument("--base", choices=("sd21", "miniature"), default="sd21", help=text.get("cli.evaluation_base"))
     pictures = commands.add_parser("coco", help=text.get("cli.coco"))
     coco.add_command(pictures)
-    for command, run in ((edges, _edges), (connections, _connections), (delay, _delay), (pictures, coco.run)):
+    for command, run in ((edges, _edges), (delay, _delay), (pictures, coco.run)):
         shared.add_json(command)
         command.set_defaults(run=run)
     own_commands.add_commands(commands)
-    ablation_command.add_command(commands)
+    for module in (connections_command, bias_command, ablation_command, results_command):
+        module.add_command(commands)
     return parser
 
 

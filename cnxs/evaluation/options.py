@@ -1,7 +1,10 @@
 """What several commands of the evaluation share: options, controls by their files, settings and figures written."""
 
 import argparse
+import datetime
 import json
+import os
+import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,14 +38,15 @@ def find_controls(paths: Sequence[Path], *, conditions: Sequence[str] = ("canny"
 
 
 def load_controls(bench: Bench, files: Sequence[Path]) -> dict[str, ControlNetXS]:
-    """Return controls that fit the bench, by the file's name, or its path where two have one name.
+    """Return controls that fit the bench, by the file's name, with its folder's where two have one name.
 
     Raises:
         CheckpointError: if one does not fit.
     """
     stems = [file.stem for file in files]
     controls = {
-        file.stem if stems.count(file.stem) == 1 else str(file.with_suffix("")): native.load(file) for file in files
+        file.stem if stems.count(file.stem) == 1 else f"{file.parent.name}/{file.stem}": native.load(file)
+        for file in files
     }
     for control in controls.values():
         bench.check(control)
@@ -67,12 +71,20 @@ def open_bench(options: argparse.Namespace) -> Bench:
     Raises:
         InputError: `out_of_range`.
     """
-    if not 2 <= options.cases <= COUNT:
-        raise InputError("out_of_range", name="--cases", given=options.cases, minimum=2, maximum=COUNT)
-    if options.steps < 1:
-        raise InputError("out_of_range", name="--steps", given=options.steps, minimum=1, maximum=1000)
+    in_range("--cases", options.cases, minimum=2, maximum=COUNT)
+    in_range("--steps", options.steps, minimum=1, maximum=1000)
     torch.set_num_threads(max(1, options.threads))
     return Bench(steps=options.steps)
+
+
+def in_range(name: str, given: int, *, minimum: int, maximum: int) -> None:
+    """Check a number of the command line.
+
+    Raises:
+        InputError: `out_of_range`.
+    """
+    if not minimum <= given <= maximum:
+        raise InputError("out_of_range", name=name, given=given, minimum=minimum, maximum=maximum)
 
 
 def settings_line(options: argparse.Namespace) -> str:
@@ -85,13 +97,24 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in _SETTINGS}
 
 
-def write_json(options: argparse.Namespace, results: Sequence[Mapping[str, Any]]) -> None:
-    """Write settings and figures where --json says."""
+def write_json(options: argparse.Namespace, results: Sequence[Mapping[str, Any]], **more: Any) -> None:
+    """Write settings, where the figures come from, `more` and the figures where --json says."""
     if options.json is None:
         return
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    content = {**settings(options), "results": results}
+    content = {**settings(options), "provenance": provenance(), **more, "results": results}
     options.json.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
+def provenance() -> dict[str, str]:
+    """Return the command without the folders of this machine, the date, and the machine in general words."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    system = f"{platform.machine()}, {os.cpu_count()} processor cores, PyTorch {torch.__version__}, float32"
+    return {
+        "command": " ".join(["python -m cnxs.evaluation", *words]),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": system,
+    }
 
 
 def report(line: str) -> None:
