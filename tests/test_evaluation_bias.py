@@ -9,6 +9,7 @@ from PIL import Image
 
 from cnxs.errors import InputError
 from cnxs.evaluation import __main__ as command
+from cnxs.evaluation import styles
 from cnxs.evaluation.bias import background_of, contrary_cases
 from cnxs.evaluation.options import CONTROLS
 from cnxs.evaluation.styles import learn, read_pools, recognised, style_of
@@ -23,6 +24,11 @@ CASES = 8
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(styles, "_BATCH", 2 * CASES)
 
 
 @pytest.fixture(scope="module")

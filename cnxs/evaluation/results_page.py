@@ -16,17 +16,19 @@ from cnxs.evaluation.tables import effects_table, markdown
 from cnxs.evaluation.verdicts import bias_verdict, connections_verdict, peers_verdict, sizes_verdict
 
 # The paper's FID on COCO2017 val with Stable Diffusion 1.5: canny, MiDaS depth; less is better.
-PUBLISHED_PEERS = (
-    ("ControlNet", "361M", "21.18", "19.01"),
-    ("ControlNet-XS, A", "53M", "17.40", "17.11"),
-    ("ControlNet-XS, B", "55M", "15.13", "16.36"),
-    ("ControlNet-XS, C", "117M", "15.34", "16.24"),
-)
-PUBLISHED_SIZES = (
-    ("ControlNet-XS, B", "491M", "15.90", "16.91"),
-    ("ControlNet-XS, B", "55M", "15.13", "16.36"),
-    ("ControlNet-XS, B", "12M", "16.56", "17.90"),
-)
+PUBLISHED: dict[str, Sequence[tuple[str, ...]]] = {
+    "peers": (
+        ("ControlNet", "361M", "21.18", "19.01"),
+        ("ControlNet-XS, A", "53M", "17.40", "17.11"),
+        ("ControlNet-XS, B", "55M", "15.13", "16.36"),
+        ("ControlNet-XS, C", "117M", "15.34", "16.24"),
+    ),
+    "sizes": (
+        ("ControlNet-XS, B", "491M", "15.90", "16.91"),
+        ("ControlNet-XS, B", "55M", "15.13", "16.36"),
+        ("ControlNet-XS, B", "12M", "16.56", "17.90"),
+    ),
+}
 _COSTS, _QUALITIES = range(9), (0, *range(9, 17))  # columns of the ablation's table
 
 
@@ -39,7 +41,7 @@ def write_page(folder: Path, page: Path) -> None:
     parts = [f"# {text.get('cli.results_title')}", text.get("cli.results_intro")]
     for name, write in (("peers", _peers), ("sizes", _sizes), ("bias", _bias), ("connections", _connections)):
         body = write(folder, page) or [text.get("cli.results_missing")]
-        parts += [f"## {text.get(f'cli.results_{name}')}", *body]
+        parts += [f"## {text.get(f'cli.results_{name}')}", *body, *_published(name)]
     (page / "README.md").write_text("\n\n".join(parts) + "\n", "utf-8")
 
 
@@ -61,8 +63,11 @@ def _plots(folder: Path, page: Path, *names: str) -> list[str]:
     return shown
 
 
-def _published(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    return [text.get("cli.results_published"), markdown(text.get("cli.results_published_columns"), rows)]
+def _published(name: str) -> list[str]:
+    if name not in PUBLISHED:
+        return []
+    columns = text.get("cli.results_published_columns")
+    return [text.get("cli.results_published"), markdown(columns, PUBLISHED[name])]
 
 
 def _ablation(folder: Path) -> tuple[dict[str, Any], list[Result], Reference] | None:
@@ -92,7 +97,7 @@ def _peers(folder: Path, page: Path) -> list[str]:
     peers = [result for result in results if not result.row.startswith("b-")]
     plots = _plots(folder / "ablation", page, "ablation", "sheet")
     said = [_origin(content), budget_line(results[0]), *_tables(peers, reference), *peers_verdict(peers), *plots]
-    return [*said, *_published(PUBLISHED_PEERS)]
+    return said
 
 
 def _sizes(folder: Path, page: Path) -> list[str]:
@@ -104,7 +109,7 @@ def _sizes(folder: Path, page: Path) -> list[str]:
     sizes.sort(key=lambda result: result.share)
     plots = _plots(folder / "ablation", page, "widths")
     said = [_origin(content), *_tables(sizes, reference), *sizes_verdict(sizes), *plots]
-    return [*said, *_published(PUBLISHED_SIZES)]
+    return said
 
 
 def _bias(folder: Path, page: Path) -> list[str]:
