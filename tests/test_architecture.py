@@ -57,6 +57,8 @@ ARROWS: dict[str, set[str]] = {
     "backend": _WORDS | _NETWORK | _SAMPLING | _MACHINE | {"images", "store", "controls", "metrics", "miniature"},
     "job": {"request", "protocol"},
     "workers": {"errors", "request", "protocol", "store", "job"},
+    "picture_folders": {"errors"},
+    "trainings": _WORDS | {"weights", "picture_folders"},
     "jobs": _WORDS | {"images", "store", "controls", "pnginfo", "history", "job", "workers"},
     "miniature": _WORDS | {"images", "tensors", "codec", "samplers", "controls"},
     "training": _WORDS | _NETWORK | (_SAMPLING - {"pipeline"}) | {"images", "controls", "miniature"},
@@ -71,7 +73,7 @@ ARROWS: dict[str, set[str]] = {
     "benchmark": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "weights", "history", "backend"},
     "ui": _WORDS | {"images", "contact_sheet"},
     "accounts": {"errors", "text"},
-    "app": _WORDS | _MACHINE | {"accounts", "ui", "jobs", "workers", "backend", "history", "store"},
+    "app": _WORDS | _MACHINE | {"accounts", "ui", "trainings", "jobs", "workers", "backend", "history", "store"},
 }
 
 # Parts that hold to the standard library and to each other.
@@ -91,6 +93,8 @@ WITHOUT_HEAVY = {
     "job",
     "workers",
     "jobs",
+    "picture_folders",
+    "trainings",
 }
 WITH_GRADIO = {"ui", "app", "load_test"}
 

@@ -31,8 +31,10 @@ def studio_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    outputs = tmp_path_factory.mktemp("outputs")
-    command = [sys.executable, "app.py", "--port", str(port), "--threads", "1", "--outputs", str(outputs)]
+    place = tmp_path_factory.mktemp("studio")
+    command = [sys.executable, "app.py", "--port", str(port), "--threads", "1"]
+    for folder in ("outputs", "models", "datasets"):
+        command += [f"--{folder}", str(place / folder)]
     app = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 120
@@ -107,3 +109,34 @@ def test_the_result_follows_the_drawn_lines(studio_url: str, open_page: Callable
     with_control, without = (recall(generate(page, strength)) for strength in (1, 0))
     assert with_control >= 0.7
     assert with_control >= without + 0.3
+
+
+def disc(size: int) -> bytes:
+    """Return a picture of a disc as PNG bytes."""
+    pixels = np.full((256, 256, 3), 40, np.uint8)
+    cv2.circle(pixels, (100, 128), size, (90, 160, 250), -1)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def test_a_control_is_trained_and_tried_at_once(studio_url: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(studio_url)
+    page.locator("#device .note").wait_for()
+    page.locator("#train-open").click()
+    uploads = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": disc(30 + 10 * n)} for n in range(4)]
+    page.locator("#train-files input[type=file]").set_input_files(uploads)
+    page.locator("#train-files", has_text="3.png").wait_for()
+    page.locator("#train-caption textarea, #train-caption input").fill("a disc")
+    page.locator("#train-name textarea, #train-name input").fill("mine")
+    page.locator("#train-minutes input").fill("60")
+    page.locator("#train-start").click()
+    page.locator("#train-curve svg").wait_for(timeout=240_000)
+    page.locator("#train-stop").click()
+    page.locator("#train-status [data-state=stopped]").wait_for(timeout=120_000)
+    page.locator("#train-try").click()
+    page.locator("#train").wait_for(state="hidden")
+    page.locator("#photo input[type=file]").set_input_files(uploads[0])
+    page.locator("#control-map img").wait_for(state="visible")
+    page.locator("#advanced > button").click()
+    assert page.locator("#network input").input_value().startswith("mine")
+    page.locator("#prompt textarea").fill("a blue disc")
+    assert generate(page, 1).size == (256, 256)

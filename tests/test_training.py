@@ -261,6 +261,17 @@ def test_saves_leave_a_curve_and_a_sheet(tmp_path: Path) -> None:
         assert sheet.size == (5 * (64 + 4), 3 * (64 + 4)), "map, itself and three strengths; one row for each sample"
 
 
+def test_a_line_of_the_curve_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
+    run = trainer(config(tmp_path))
+    finish(run)
+    whole = run.curve.path.read_bytes()
+    run.curve.path.write_bytes(whole[:-4])
+    assert [row["step"] for row in run.curve.rows()] == ["1", "2", "3"]
+    run.curve.cut(2)
+    assert [row["step"] for row in run.curve.rows()] == ["1", "2"]
+    assert run.curve.path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:3])
+
+
 def test_a_polite_kill_asks_the_run_to_stop() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with stopping() as stop:

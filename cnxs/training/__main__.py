@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from cnxs import text
-from cnxs.errors import UserError
+from cnxs.errors import UserError, line_of
 from cnxs.registry import MINIATURE
 from cnxs.training import cache
 from cnxs.training.config import PRESETS, TrainingConfig
@@ -34,14 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = _parser().parse_args(arguments)
-    dry_run = options.__dict__.pop("dry_run")
+    dry_run, events = options.__dict__.pop("dry_run"), options.__dict__.pop("events")
     try:
         config = config_of(options)
         config.check()
         check_optimizer(config)
         return _train(config, dry_run=dry_run)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(line_of(error) if events else error, file=sys.stderr)
         return 2
 
 
@@ -56,7 +56,7 @@ def config_of(options: argparse.Namespace) -> TrainingConfig:
 def _train(config: TrainingConfig, *, dry_run: bool) -> int:
     if config.threads:
         torch.set_num_threads(config.threads)
-    pictures = [] if config.images is None else find_pictures(config.images, maps=config.maps)
+    pictures = [] if config.images is None else find_pictures(config.images, maps=config.maps, caption=config.caption)
     if pictures and config.maps is None:
         kind_for(config.condition)  # refuse a condition that nobody draws before the base is loaded
     accelerator = Accelerator(mixed_precision=config.precision)
@@ -129,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         help="pictures, each with a caption in a .txt beside it, or all in metadata.jsonl",
     )
     add("--maps", type=Path, metavar="FOLDER", help="their control maps, by the same names (default: drawn here)")
+    add("--caption", metavar="WORDS", help="for pictures without a caption of their own")
     add("--size", type=int, metavar="PIXELS", help="side of the square whose area pictures get (default: the base's)")
     add("--no-flip", dest="flip", action="store_false", default=None, help="do not train on mirror images")
     add("--output", type=Path, required=True, metavar="FILE", help="the control: a .safetensors file")
@@ -140,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a control of the same structure to start from; without effect on a run that goes on",
     )
     _add_settings(parser)
+    add("--events", action="store_true", help=argparse.SUPPRESS)  # errors as lines of JSON, for the page
     add("--dry-run", action="store_true", help="say what would be trained, and write nothing")
     return parser
 

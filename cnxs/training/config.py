@@ -30,6 +30,7 @@ class TrainingConfig:
     pools: tuple[Path, ...] = ()  # data, either pools of `cnxs.miniature` ...
     images: Path | None = None  # ... or a folder of pictures with captions
     maps: Path | None = None  # a folder of control maps beside `images`; None: drawn by the condition's own kind
+    caption: str = ""  # for pictures without a caption of their own; "": there must be none
     size: int | None = None  # pixels: pictures get the area of a square of this side; None: the base's own
     flip: bool = True  # also train on mirror images of pictures and maps
     init: Path | None = None  # a control of the same structure to start from

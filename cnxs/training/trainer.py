@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from cnxs.training.data import Batch, BatchOrder, TrainingData
 from cnxs.training.frozen_base import FrozenBase
 from cnxs.training.optimizer import learning_rate, make_optimizer
 from cnxs.training.sheet import sample_sheet
+from cnxs.training.writing import write_whole, writing
 
 # What a control to start from may differ in.
 _PROVENANCE = {"base_family", "condition", "base_sha256", "licence", "training"}
@@ -225,10 +227,13 @@ class Trainer:
         return tuple(round(value, 5) for value in (*quarters, loss.mean().item()))
 
     def save(self) -> None:
-        """Write the run's state, and the average as a finished control, each replaced only when complete."""
+        """Write the run's state, and the average as a finished control, each replaced only when complete.
+
+        Raises:
+            UnavailableError: `training_not_written`; what was saved before is as it was.
+        """
         if not self.accelerator.is_main_process:
             return
-        self.config.run.mkdir(parents=True, exist_ok=True)
         state = {
             "identity": self._identity(),
             "control": self.control.state_dict(),
@@ -239,19 +244,18 @@ class Trainer:
             "counts": (self.step, self.images, self.elapsed, self.running_loss, self.skipped_in_a_row),
             "init_facts": self.init_facts,
         }
-        partial = self.state_path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.state_path)
+        write_whole(self.state_path, partial(torch.save, state))
         self._write_output()
 
     def _write_output(self) -> None:
         self.average.spec = self.finished_spec()
-        native.save(self.average, self.config.output)
+        with writing(self.config.output):
+            native.save(self.average, self.config.output)
 
     def write_config(self) -> None:
         """Write the settings of this start beside the run's state, for people."""
-        self.config.run.mkdir(parents=True, exist_ok=True)
-        (self.config.run / "config.json").write_text(self.config.to_json() + "\n", "utf-8")
+        settings = self.config.to_json() + "\n"
+        write_whole(self.config.run / "config.json", lambda path: path.write_text(settings, "utf-8"))
 
     def finished_spec(self) -> ControlSpec:
         """Return the spec with what is known of the training so far."""
@@ -337,7 +341,7 @@ class Trainer:
             self.curve.add(progress)
         if main and config.sheet_every and (self.step % config.sheet_every == 0 or self.fraction >= 1):
             sheet = sample_sheet(self.base, self.average, self.data, accelerator=self.accelerator)
-            sheet.save(config.run / f"sheet_{self.step:07d}.png")
+            write_whole(config.run / f"sheet_{self.step:07d}.png", partial(sheet.save, format="PNG"))
         return progress
 
 

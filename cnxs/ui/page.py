@@ -23,6 +23,7 @@ from cnxs.ui import (
     second_pass,
     start_picture,
     tracing,
+    training,
     waiting,
     words,
 )
@@ -43,8 +44,8 @@ LogIn = Callable[[str, str], Awaitable[bool]]
 MAX_UPLOAD = "64mb"
 MAX_EVENTS = 200  # at once over all pages; each open page has one that never ends
 PULSE_SECONDS = 5.0
-STYLES = ("style.css", "history.css", "compare.css", "panels.css", "help.css")
-SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js", "files.js", "hints.js", "tour.js")
+STYLES = ("style.css", "history.css", "compare.css", "panels.css", "help.css", "train.css")
+SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js", "files.js", "hints.js", "tour.js", "train.js")
 CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are looked at, and how old they may get
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -62,7 +63,8 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         title=text.get("page.title"), analytics_enabled=False, delete_cache=CACHE_SECONDS, fill_width=True
     ) as page:
         _states(fields)
-        _masthead(fields)
+        desk = backend.training()
+        _masthead(fields, trains=desk is not None)
         with gr.Row(elem_id="studio", equal_height=False):
             with gr.Column(scale=5, min_width=320, elem_id="column-source"):
                 source_column(fields, models)
@@ -82,6 +84,8 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         handlers = Handlers(backend, fields, PictureFiles())
         api.wire(backend, handlers.files)
         _wire(page, handlers, fields, drawer)
+        if desk is not None:
+            training.train_drawer(page, handlers, handlers.menus, desk)
     return page
 
 
@@ -167,7 +171,7 @@ async def _pulse(_: str) -> AsyncIterator[None]:
         await asyncio.sleep(PULSE_SECONDS)
 
 
-def _masthead(fields: Fields) -> None:
+def _masthead(fields: Fields, *, trains: bool) -> None:
     with gr.Row(elem_id="masthead", elem_classes="keep-row"):
         gr.HTML(
             label("page.tagline"),
@@ -175,6 +179,8 @@ def _masthead(fields: Fields) -> None:
             apply_default_css=False,
         )
         gallery.history_button(fields)
+        if trains:
+            training.train_button(fields)
         fields["restore"] = gr.UploadButton(
             label("page.restore"), file_types=[".png", ".json"], type="filepath", size="sm", elem_id="restore", scale=0
         )
