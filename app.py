@@ -50,6 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--vram", choices=("auto", "high", "medium", "low"), default="auto", help=text.get("cli.app_vram")
     )
+    parser.add_argument("--no-safety-checker", action="store_true", help=text.get("cli.app_no_safety_checker"))
     parser.add_argument("--threads", type=int, default=0, help=text.get("cli.app_threads"))
     logins = parser.add_mutually_exclusive_group()
     logins.add_argument("--auth-file", type=Path, metavar="FILE", help=text.get("cli.app_auth_file"))
@@ -97,6 +98,7 @@ def open_studio(options: argparse.Namespace, downloads: Downloads, trainings: Tr
             offline=options.offline,
             dtype=options.dtype,
             vram=options.vram,
+            safety=not options.no_safety_checker,
         )
 
     engines = [partial(engine, device.strip()) for device in options.device.split(",")]

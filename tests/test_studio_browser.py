@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from gradio_client import Client, handle_file
 from PIL import Image
 
 from cnxs import metrics
@@ -140,3 +141,35 @@ def test_a_control_is_trained_and_tried_at_once(studio_url: str, open_page: Call
     assert page.locator("#network input").input_value().startswith("mine")
     page.locator("#prompt textarea").fill("a blue disc")
     assert generate(page, 1).size == (256, 256)
+
+
+def test_programs_and_the_command_line_get_the_pixels_of_the_page(
+    studio_url: str, open_page: Callable[..., Any], photo: Image.Image, tmp_path: Path
+) -> None:
+    file, prompt = tmp_path / "photo.png", "a red apple, 3d render"
+    photo.save(file)
+    page = open_page(studio_url)
+    page.locator("#photo input[type=file]").set_input_files(file)
+    page.locator("#control-map img").wait_for(state="visible")
+    page.locator("#prompt textarea").fill(prompt)
+    page.get_by_text("Advanced").first.click()
+    page.locator("#random-seed input").uncheck()
+    for name, value in (("seed", 11), ("steps", 3)):
+        field = page.locator(f"#{name} input[type=number]")
+        field.fill(str(value))
+        field.press("Tab")
+    page.locator("#generate").click()
+    page.locator("#download").wait_for(state="visible")
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    expected = download.value.path().read_bytes()
+
+    client = Client(studio_url, verbose=False, download_files=tmp_path, analytics_enabled=False)
+    path, _ = client.predict(prompt, handle_file(file), seed=11, steps=3, api_name="/generate")
+    client.close()
+    command = [sys.executable, "-m", "cnxs.generate", "--control", file, "--prompt", prompt, "--out", tmp_path / "out"]
+    command += ["--seeds", "11", "--steps", "3", "--threads", "1"]
+    subprocess.run([str(part) for part in command], cwd=ROOT, check=True, capture_output=True)
+    shown = np.asarray(Image.open(io.BytesIO(expected)))
+    for one in (path, tmp_path / "out" / "photo-s1-11.png"):
+        np.testing.assert_array_equal(np.asarray(Image.open(one)), shown)
