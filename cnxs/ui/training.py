@@ -21,7 +21,7 @@ UPLOADS = ["image", ".zip", ".txt", ".jsonl"]
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 _ORDER = ("from", "folder", "files", "caption", "condition", "base", "minutes", "name")
 _SHOWN = ("status", "curve", "sheet", "stop", "start", "try", "look", "seen")
-_MENUS = ("base", "kind", "network", "kind_settings", "kinds_away")
+_MENUS = ("base", "kind", "network", "network_for", "kind_settings", "kinds_away")
 _CLOSE = "() => window.cnxsTrain.close()"
 
 
