@@ -100,7 +100,7 @@ def test_the_result_follows_the_drawn_lines(studio_url: str, open_page: Callable
     page = open_page(studio_url)
     drawn = draw_circle(page)
     page.locator("#control-map img").wait_for(state="visible")
-    page.locator("#prompt textarea").fill("a red apple, 3d render")
+    page.locator("#prompt textarea").fill("a sailboat, 3d render, white background")
     page.get_by_text("Advanced").first.click()
     page.locator("#random-seed input").uncheck()
 
@@ -119,6 +119,7 @@ def disc(size: int) -> bytes:
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
+@pytest.mark.slow
 def test_a_control_is_trained_and_tried_at_once(studio_url: str, open_page: Callable[..., Any]) -> None:
     page = open_page(studio_url)
     page.locator("#device .note").wait_for()
