@@ -7,17 +7,13 @@ what the same request gave alone, before the load: the same bytes, or it is coun
 import argparse
 import contextlib
 import hashlib
-import os
 import random
 import re
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -32,13 +28,13 @@ from gradio_client.exceptions import AppError
 from PIL import Image, ImageDraw
 
 from cnxs import text
+from cnxs.running import running_app
 
-ROOT = Path(__file__).parent.parent
 PROMPT = "a red apple, 3d render"
 STRENGTHS = [0.5, 1.0]
 WARM_SECONDS = 60.0  # in which memory may grow
 WINDOW_SECONDS = 15.0  # of memory that is compared
-PATIENCE_SECONDS = 180.0  # for the page to be served
+SERVER_OPTIONS = ("threads", "device", "jobs_per_minute", "jobs_per_client", "queue")
 SENTENCE = re.compile(r"\w.*[.!?)]$", re.DOTALL)
 GRADIO_UNTOLD = "The upstream Gradio app"  # what its client says where the server told nothing
 
@@ -194,35 +190,12 @@ def served(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, psu
     Raises:
         RuntimeError: if it ends, or serves nothing within three minutes.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "app.py", "--port", str(port), "--outputs", str(folder / "outputs"), "--offline"]
-    command += ["--models", str(folder / "models"), "--threads", str(options.threads), "--device", options.device]
-    for name in ("jobs_per_minute", "jobs_per_client", "queue"):
-        command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "uploads")}
-    with (folder / "server.log").open("wb") as log:
-        app = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            url = f"http://127.0.0.1:{port}"
-            while not _answers(url):
-                if app.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError((folder / "server.log").read_text(errors="replace")[-2000:])
-                time.sleep(0.3)
-            yield url, psutil.Process(app.pid)
-        finally:
-            app.terminate()
-            app.wait(timeout=60)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/theme.css", timeout=2) as response:
-            return response.status == 200
-    except OSError:
-        return False
+    given = {"models": folder / "models", "outputs": folder / "outputs"}
+    given |= {name: getattr(options, name) for name in SERVER_OPTIONS}
+    command = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    environment = {"GRADIO_TEMP_DIR": str(folder / "uploads")}
+    with running_app(*command, "--offline", environment=environment, log=folder / "server.log") as (url, app):
+        yield url, psutil.Process(app.pid)
 
 
 def loaded(url: str, server: psutil.Process, folder: Path, options: argparse.Namespace) -> tuple[Tally, list[float]]:

@@ -67,10 +67,14 @@ ARROWS: dict[str, set[str]] = {
     | _SAMPLING
     | {"images", "controls", "metrics", "miniature", "training", "jobs", "generate"},
     "hint_pictures": _WORDS | {"jobs", "generate"},
-    "load_test": {"text"},
+    "running": set(),
+    "load_test": {"text", "running"},
     "doctor": _WORDS | _MACHINE,
     "generate": _WORDS | {"images", "store", "pnginfo", "parameters", "history", "jobs", "backend"},
-    "benchmark": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "weights", "history", "backend"},
+    "benchmark": _WORDS
+    | _NETWORK
+    | _SAMPLING
+    | {"images", "store", "controls", "weights", "history", "backend", "running"},
     "ui": _WORDS | {"images", "contact_sheet"},
     "accounts": {"errors", "text"},
     "app": _WORDS | _MACHINE | {"accounts", "ui", "trainings", "jobs", "workers", "backend", "history", "store"},

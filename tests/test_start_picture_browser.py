@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnxs import images
 from cnxs.jobs import Studio
-from cnxs.records import Search
 from cnxs.ui.start_picture import CHANGE
-from tests.real_page import generate, one_job, ready, real_page, restore, set_steps
+from tests.real_page import generate, newest, one_job, ready, real_page, restore, set_steps
 
 pytestmark = pytest.mark.browser
 
@@ -22,14 +20,6 @@ STEPS = 3
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, str]]:
     with real_page(tmp_path_factory.mktemp("outputs")) as served:
         yield served
-
-
-def newest(studio: Studio) -> tuple[Any, np.ndarray, bytes]:
-    """Return request, pixels and file of the image that was made last."""
-    gallery = studio.history("")
-    record = gallery.search(Search(), limit=1)[0]
-    data = gallery.png(record.record_id)
-    return record.request, np.asarray(images.load(data), np.int16), data
 
 
 def paint(page: Any, *, height: float) -> None:

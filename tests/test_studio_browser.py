@@ -20,6 +20,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from cnxs import metrics
+from tests.real_page import one_job
 
 ROOT = Path(__file__).parent.parent
 
@@ -89,10 +90,8 @@ def generate(page: Any, strength: float) -> Image.Image:
     field = page.locator("#control-scale input[type=number]")
     field.fill(str(strength))
     field.press("Tab")
-    page.locator("#generate").click()
-    page.locator("#cancel").wait_for(state="visible")
-    page.locator("#cancel").wait_for(state="hidden")
-    page.locator("#result-actions").wait_for(state="visible")
+    with one_job(page):
+        page.locator("#generate").click()
     return shown_picture(page)
 
 

@@ -5,24 +5,17 @@ takes from each pen-up until the new picture is on the screen. The first strokes
 """
 
 import argparse
-import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import sync_playwright
 
+from tests import program
 from tests.browser import CHROMIUM_FLAGS, CHROMIUM_NAMES, DESKTOP
 
-ROOT = Path(__file__).parent.parent
 WARM_UP = 3
 
 # Notes when the pen goes up, and when the picture that follows has been drawn: two frames after it was decoded.
@@ -47,27 +40,6 @@ WATCH = """() => {
 }"""
 
 
-@contextmanager
-def studio(port: int) -> Iterator[str]:
-    """Run `app.py` and yield its address once it answers."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "app.py", "--port", str(port), "--outputs", folder, "--models", folder]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-        url = f"http://127.0.0.1:{port}"
-        try:
-            for _ in range(600):
-                try:
-                    urllib.request.urlopen(url, timeout=5).close()
-                    break
-                except OSError:
-                    time.sleep(0.2)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
 def stroke(page: Any, height: float) -> float:
     """Draw a level line and return the milliseconds from pen-up to pixels."""
     before = page.evaluate("window.liveTimes.length")
@@ -85,12 +57,18 @@ def stroke(page: Any, height: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strokes", type=int, default=10, help="strokes that count (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=7999, help="port of the studio (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=0, help="of the model (default: as many as there are cores)")
     options = parser.parse_args()
     executable = next(filter(None, map(shutil.which, CHROMIUM_NAMES)))
-    with studio(options.port) as url, sync_playwright() as driver:
+    with (
+        tempfile.TemporaryDirectory() as outputs,
+        program.started(Path(outputs), "--threads", str(options.threads)) as url,
+        sync_playwright() as driver,
+    ):
         browser = driver.chromium.launch(executable_path=executable, args=list(CHROMIUM_FLAGS))
-        page = browser.new_context(viewport=DESKTOP, locale="en-GB").new_page()
+        context = browser.new_context(viewport=DESKTOP, locale="en-GB")
+        context.add_init_script("localStorage.setItem('cnxs.tour', 'seen')")  # who sketches live has seen the hints
+        page = context.new_page()
         page.set_default_timeout(120_000)
         page.goto(url)
         page.locator("#prompt textarea").fill("a red apple, 3d render")

@@ -1,12 +1,11 @@
 """The program around the model: its start, and a history of many pictures."""
 
 import json
-import socket
+import os
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,7 @@ from cnxs.benchmark.timing import medians
 from cnxs.history import History
 from cnxs.records import Search
 from cnxs.request import defaults
-
-ROOT = Path(__file__).parent.parent.parent
+from cnxs.running import ROOT, running_app
 
 
 def history(count: int) -> None:
@@ -55,26 +53,9 @@ def history(count: int) -> None:
 
 def start_up() -> None:
     """Time the app from its start to the page, and to the model behind it; and `import cnxs`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     began = time.perf_counter()
-    app = subprocess.Popen(
-        [sys.executable, str(ROOT / "app.py"), "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=1).read()
-                break
-            except OSError:
-                time.sleep(0.05)
+    with running_app(log=Path(os.devnull)):
         print(f"\nStart\n  page served after {time.perf_counter() - began:.1f} s")
-    finally:
-        app.terminate()
-        app.wait()
     code = "import time; t = time.perf_counter(); import cnxs, json; print(json.dumps(time.perf_counter() - t))"
     seconds = json.loads(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout)
     print(f"  import cnxs {seconds * 1000:.0f} ms")

@@ -17,7 +17,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from cnxs import text
 from cnxs.errors import UserError
@@ -58,9 +57,7 @@ def _edges(options: argparse.Namespace) -> int:
     sections.append(_follow_drawings(bench, control, name, min(options.cases, SHOWN)))
     print(_shown(sections[-1].followed), flush=True)
     shared.write_json(options, [_record(section.followed) for section in sections])
-    if options.sheet:
-        options.sheet.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(sections, rows=SHOWN).save(options.sheet, optimize=True)
+    shared.write_sheet(options, lambda: contact_sheet(sections, rows=SHOWN))
     return 0
 
 
@@ -136,15 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     edges = commands.add_parser("edges", help=text.get("cli.evaluation_edges"))
     delay = commands.add_parser("delay", help=text.get("cli.evaluation_delay"))
-    edges.add_argument(
-        "--controls",
-        type=Path,
-        nargs="+",
-        default=[shared.CONTROLS],
-        metavar="PATH",
-        help=text.get("cli.evaluation_controls"),
-    )
-    edges.add_argument("--sheet", type=Path, metavar="PNG", help=text.get("cli.evaluation_sheet"))
+    shared.add_controls(edges)
+    shared.add_sheet(edges)
     shared.add_sampling(edges)
     delay.add_argument("--base", choices=("sd21", "miniature"), default="sd21", help=text.get("cli.evaluation_base"))
     pictures = commands.add_parser("coco", help=text.get("cli.coco"))

@@ -6,11 +6,12 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from cnxs import text
 from cnxs.checkpoints import native
@@ -60,6 +61,18 @@ def add_sampling(parser: argparse.ArgumentParser, *, cases: int = COUNT) -> None
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=help_text)
 
 
+def add_controls(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the controls that are measured."""
+    parser.add_argument(
+        "--controls", type=Path, nargs="+", default=[CONTROLS], metavar="PATH", help=text.get("cli.evaluation_controls")
+    )
+
+
+def add_sheet(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the contact sheet."""
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help=text.get("cli.evaluation_sheet"))
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add the option for the figures."""
     parser.add_argument("--json", type=Path, metavar="FILE", help=text.get("cli.evaluation_json"))
@@ -104,6 +117,14 @@ def write_json(options: argparse.Namespace, results: Sequence[Mapping[str, Any]]
     options.json.parent.mkdir(parents=True, exist_ok=True)
     content = {**settings(options), "provenance": provenance(), **more, "results": results}
     options.json.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
+def write_sheet(options: argparse.Namespace, draw: Callable[[], Image.Image]) -> None:
+    """Draw the contact sheet and write it where --sheet says."""
+    if options.sheet is None:
+        return
+    options.sheet.parent.mkdir(parents=True, exist_ok=True)
+    draw().save(options.sheet, optimize=True)
 
 
 def provenance() -> dict[str, str]:

@@ -32,22 +32,15 @@ def add_commands(commands: Any) -> None:
     """Add the commands to those of `cnxs.evaluation`."""
     for name in COMMANDS:
         parser = commands.add_parser(name, help=text.get(f"cli.evaluation_{name}"))
-        parser.add_argument(
-            "--controls",
-            type=Path,
-            nargs="+",
-            default=[shared.CONTROLS],
-            metavar="PATH",
-            help=text.get("cli.evaluation_controls"),
-        )
-        parser.add_argument("--sheet", type=Path, metavar="PNG", help=text.get("cli.evaluation_sheet"))
+        shared.add_controls(parser)
+        shared.add_sheet(parser)
         shared.add_sampling(parser)
         shared.add_json(parser)
         parser.set_defaults(run=functools.partial(run, name))
     pair = commands.add_parser("together", help=text.get("cli.evaluation_together"))
     names = text.get("cli.evaluation_together_controls")
     pair.add_argument("--controls", type=Path, nargs=2, default=PAIR, metavar="FILE", help=names)
-    pair.add_argument("--sheet", type=Path, metavar="PNG", help=text.get("cli.evaluation_sheet"))
+    shared.add_sheet(pair)
     shared.add_sampling(pair, cases=24)
     shared.add_json(pair)
     pair.set_defaults(run=run_together)
@@ -66,9 +59,7 @@ def run(name: str, options: argparse.Namespace) -> int:
         sections.append(Section(subjects, kept))
         print(f"\n{text.get(f'cli.evaluation_{name}_title', network=network)}\n\n{keeping_table(kept)}", flush=True)
     shared.write_json(options, [_record(section.followed) for section in sections])
-    if options.sheet:
-        options.sheet.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(sections, rows=SHOWN).save(options.sheet, optimize=True)
+    shared.write_sheet(options, lambda: contact_sheet(sections, rows=SHOWN))
     return 0
 
 
@@ -90,9 +81,7 @@ def run_together(options: argparse.Namespace) -> int:
     pair = measure_together(bench, (first, second), report=shared.report)
     print(f"\n{pair_tables(pair)}")
     shared.write_json(options, [pair.record()])
-    if options.sheet:
-        options.sheet.parent.mkdir(parents=True, exist_ok=True)
-        pair_sheet(pair).save(options.sheet, optimize=True)
+    shared.write_sheet(options, lambda: pair_sheet(pair))
     return 0
 
 

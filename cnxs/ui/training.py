@@ -32,8 +32,8 @@ def train_button(fields: Fields) -> None:
 
 def _drawer(desk: TrainingDesk) -> Fields:
     fields: Fields = {"seen": gr.State(()), "look": gr.Timer(LOOK_SECONDS, active=False)}
-    with gr.Column(elem_id="train"):
-        with gr.Row(elem_id="train-head", elem_classes="keep-row"):
+    with gr.Column(elem_id="train", elem_classes="drawer"):
+        with gr.Row(elem_id="train-head", elem_classes="keep-row drawer-head"):
             gr.HTML(
                 label("page.train_heading"),
                 elem_classes="heading",
