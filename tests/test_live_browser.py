@@ -63,7 +63,7 @@ def stroke(page: Any, height: float) -> None:
     page.mouse.move(box["x"] + 0.2 * box["width"], y)
     page.mouse.down()
     page.mouse.move(box["x"] + 0.8 * box["width"], y, steps=6)
-    with page.expect_request(lambda request: "/queue/join" in request.url):
+    with page.expect_request(lambda request: "/run/" in request.url):
         page.mouse.up()
 
 

@@ -1,6 +1,6 @@
 """Live sketching: a new picture after each stroke, made in few steps, and finished in many."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,23 +32,22 @@ class Live:
             changes |= {"random_seed": False, "seed": form.draw_seed() if random_seed or seed is None else seed}
         return self.updates(**changes)
 
-    def frame(self, data: Mapping[Any, Any], request: gr.Request) -> Iterator[Updates]:
+    def frame(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
         """Paint what the strokes show by now. A newer stroke's frame takes this one's place in the backend.
 
         Changes nothing before its picture is whole, so that the one before it stays until then.
         """
-        yield self.updates(stage=gr.update())  # of a stream that says nothing, Gradio makes one that empties everything
-        values = self.named(data)
+        values, unchanged = self.named(data), self.updates(stage=gr.update())
         if not (values["live"] and values["source"] == "sketch" and SketchCanvas.decode(values["sketch"])):
-            return
+            return unchanged
         if form.is_starting(self.backend.models()):
-            return  # Generate waits for the models, and says so; a stroke may as well go unanswered
+            return unchanged  # Generate waits for the models, and says so; a stroke may as well go unanswered
         asked = self.asking.request(values, followed=True)
         asked = replace(asked, live=True, steps=min(asked.steps, LIVE_STEPS))
         language = words.language(request)
         for event in self.backend.events(self.backend.submit(asked, owner_of(request, values["owner"]))):
             if isinstance(event, Result):
-                yield self.updates(
+                return self.updates(
                     stage=self.files.put_image(event.image),
                     stage_tabs=gr.update(visible=True, selected="picture"),
                     empty=gr.update(visible=False),
@@ -60,7 +59,8 @@ class Live:
                     status=view.waiting_html("page.status_live", language),
                 )
             elif isinstance(event, Failed):
-                yield self.updates(status=view.waiting_html(f"error.{event.error.key}", language, event.error.fields))
+                return self.updates(status=view.waiting_html(f"error.{event.error.key}", language, event.error.fields))
+        return unchanged
 
 
 def outputs(fields: Mapping[str, Any]) -> list[Any]:

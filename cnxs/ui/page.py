@@ -302,6 +302,7 @@ def _wire_live(handlers: Handlers, fields: Fields) -> None:
         _request_inputs(fields),
         live.outputs(fields),
         trigger_mode="multiple",
+        queue=False,  # answered by its own request: Gradio's queue looks for answers every 50 ms only
         **_QUIET,
     )
 
