@@ -3,12 +3,8 @@
 import base64
 import io
 import math
-import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from cnxs import metrics
+from tests.program import started
 from tests.real_page import one_job
 
 ROOT = Path(__file__).parent.parent
@@ -30,27 +27,10 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def studio_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start `python app.py` as a user does and yield its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     place = tmp_path_factory.mktemp("studio")
-    command = [sys.executable, "app.py", "--port", str(port), "--threads", "1"]
-    for folder in ("outputs", "models", "datasets"):
-        command += [f"--{folder}", str(place / folder)]
-    app = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore"})
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    while True:
-        assert app.poll() is None, "the app ended by itself"
-        assert time.monotonic() < deadline, "the page was not served"
-        try:
-            urllib.request.urlopen(f"{url}/config", timeout=2).read()
-            break
-        except OSError:
-            time.sleep(0.2)
-    yield url
-    app.terminate()
-    app.wait(timeout=60)
+    folders = [option for name in ("models", "datasets") for option in (f"--{name}", str(place / name))]
+    with started(place / "outputs", *folders) as url:
+        yield url
 
 
 def draw_circle(page: Any) -> np.ndarray:
@@ -125,7 +105,7 @@ def test_a_control_is_trained_and_tried_at_once(studio_url: str, open_page: Call
     page.locator("#train-open").click()
     uploads = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": disc(30 + 10 * n)} for n in range(4)]
     page.locator("#train-files input[type=file]").set_input_files(uploads)
-    page.locator("#train-files", has_text="3.png").wait_for()
+    page.locator("#train-files tr.file").nth(3).wait_for()
     page.locator("#train-caption textarea, #train-caption input").fill("a disc")
     page.locator("#train-name textarea, #train-name input").fill("mine")
     page.locator("#train-minutes input").fill("60")
