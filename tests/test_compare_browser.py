@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cnxs.ui.page import build_ui, launch_options
-from tests.browser import serve
+from tests.browser import PHONE, serve
 from tests.real_page import one_job
 from tests.test_page_browser import STAGE, Studio, finished, pixels, ready, upload
 
@@ -148,6 +148,12 @@ def test_a_table_fills_as_it_is_made_and_a_reloaded_page_finds_it(studio: Studio
     page.locator("#status", has_text="Cancelled").wait_for()
     page.locator("#generate").wait_for()
     assert page.locator("#strip .print.done").count() == 1
+    # On a phone a wide table scrolls in itself, and cuts nothing else off.
+    page.evaluate("document.querySelectorAll('.grid td').forEach((cell) => (cell.style.minWidth = '300px'))")
+    page.set_viewport_size(PHONE)
+    page.wait_for_function("document.querySelector('#column-result').getBoundingClientRect().right <= innerWidth")
+    frame = "document.querySelector('.grid-frame')"
+    assert page.evaluate(f"{frame}.getBoundingClientRect().right <= innerWidth && {frame}.scrollWidth > innerWidth")
 
 
 def test_rows_may_follow_the_photo_in_different_ways(studio: Studio, visit: Callable[..., Any]) -> None:

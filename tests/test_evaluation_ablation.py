@@ -12,7 +12,7 @@ from PIL import Image
 from cnxs.checkpoints import native
 from cnxs.errors import InputError
 from cnxs.evaluation import __main__ as command
-from cnxs.evaluation import ablation, measure
+from cnxs.evaluation import ablation, speeds
 from cnxs.evaluation.ablation import Result, Task, run_reference, run_row
 from cnxs.evaluation.ablation_report import table, write
 from cnxs.evaluation.bench import Bench
@@ -40,7 +40,8 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "_ROUNDS", 2)
+    monkeypatch.setattr(speeds, "_TRAINING_ROUNDS", 2)
+    monkeypatch.setattr(speeds, "_SAMPLING_ROUNDS", 2)
     monkeypatch.setattr(ablation, "MARKS", (0.5, 1.0))
     monkeypatch.setattr(ablation, "SEED_OFFSETS", (0, 10_000))
 
@@ -124,6 +125,16 @@ def test_rows_of_one_size_are_measured_by_the_same_draws(tmp_path: Path, pool: P
     assert coupled is not None
     assert light.parameters == pytest.approx(coupled.parameters, rel=0.03)
     assert light.plain_loss == coupled.plain_loss, "the same cases, timesteps and noise"
+
+
+def test_rows_are_timed_side_by_side_and_what_was_timed_is_kept(tmp_path: Path, pool: Path) -> None:
+    tasks = [task(row, tmp_path, pool) for row in (LIGHT, TYPE_B)]
+    found = speeds.run_speeds(tasks, tmp_path)
+    assert list(found) == [LIGHT.name, TYPE_B.name]
+    assert all(speed.rate > 0 and speed.step_ratio > 0 for speed in found.values())
+    assert not any(one.folder.exists() for one in tasks), "no row has begun by being timed"
+    assert speeds.run_speeds(tasks, tmp_path) == found
+    assert list(speeds.run_speeds(tasks[1:], tmp_path)) == [TYPE_B.name], "other rows are timed anew"
 
 
 def test_a_thinned_controlnet_has_the_size_of_the_control_it_is_compared_with() -> None:

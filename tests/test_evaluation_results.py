@@ -13,7 +13,7 @@ from cnxs.evaluation.ablation_report import table
 from cnxs.evaluation.bias import Row as BiasRow
 from cnxs.evaluation.connections import Effect
 from cnxs.evaluation.following import Row as Figures
-from cnxs.evaluation.measure import Budget
+from cnxs.evaluation.measure import Budget, Speed
 from cnxs.evaluation.verdicts import bias_verdict, connections_verdict, nearer_verdict, peers_verdict, sizes_verdict
 
 ORIGIN = {"command": "python -m cnxs.evaluation results", "date": "2026-11-24", "machine": "two cores"}
@@ -33,15 +33,14 @@ def result(row: str, *, share: float, f: float, frechet: float) -> Result:
         share=share,
         images=20_000,
         minutes=20.0,
-        rate=17.0,
         peak_bytes=2**30,
-        step_ratio=1.0 + share,
         half=figures(f / 2),
         full=figures(f),
         loss=0.17,
         plain_loss=0.24,
         frechet=(frechet, frechet + 0.002, frechet - 0.002),
         points=((2500, f / 3), (20_000, f)),
+        speed=Speed(rate=17.0, step_ratio=1.0 + share),
     )
 
 
@@ -133,6 +132,9 @@ def test_verdicts_say_which_way_it_came_out() -> None:
     worse = [dataclasses.replace(row, frechet=(0.2, 0.201, 0.199)) if row.row == "b" else row for row in PEERS]
     assert "The miniature disagrees" in peers_verdict(worse)[0]
     assert peers_verdict(PEERS[:2]) == []
+    untimed = [dataclasses.replace(row, speed=None) for row in PEERS]
+    assert "One step" in peers_verdict(PEERS)[1]
+    assert "One step" not in peers_verdict(untimed)[1]
     best, largest = sizes_verdict(SIZES)
     assert "50.0% of the base (0.500)" in best
     assert "agrees" in largest

@@ -1,9 +1,7 @@
 """The ablation: each row's network trained and measured alike, and what comes out kept in a folder of the row's own."""
 
 import dataclasses
-import itertools
 import json
-import statistics
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from accelerate import Accelerator
 from cnxs.errors import InputError
 from cnxs.evaluation.bench import Report, Samples
 from cnxs.evaluation.following import Row as Figures
-from cnxs.evaluation.measure import Budget, Measure, step_ratio
+from cnxs.evaluation.measure import Budget, Measure, Speed
 from cnxs.evaluation.rows import Row, RowTrainer, own_parameters, peer
 from cnxs.evaluation.subjects import case_pictures
 from cnxs.training.config import PRESETS, TrainingConfig
@@ -35,13 +33,12 @@ class Result:
 
     Attributes:
         stream_parameters: those in neither the hint net nor the 1x1 convolutions that read the base.
-        rate: training images per second, the median between two reports.
         peak_bytes: the most memory of the training process, data and base included.
-        step_ratio: one guided step of one image over the plain base's, medians that took turns, hint encoded before.
         half, full: edge agreement at strengths 0.5 and 1.
         loss, plain_loss: prediction error on the cases, at strength 1 and of the base alone.
         frechet: to the held-out pictures, one for each generation seed.
         points: training images, and F of the first cases after so many.
+        speed: None until all rows are timed side by side.
     """
 
     row: str
@@ -52,15 +49,14 @@ class Result:
     share: float
     images: int
     minutes: float
-    rate: float
     peak_bytes: int
-    step_ratio: float
     half: Figures
     full: Figures
     loss: float
     plain_loss: float
     frechet: tuple[float, ...]
     points: tuple[tuple[int, float], ...]
+    speed: Speed | None = None
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "Result":
@@ -71,6 +67,7 @@ class Result:
             "full": Figures(**record["full"]),
             "frechet": tuple(record["frechet"]),
             "points": tuple((int(images), float(f)) for images, f in record["points"]),
+            "speed": None if record["speed"] is None else Speed(**record["speed"]),
         }
         return cls(**{**record, **parts})
 
@@ -131,6 +128,7 @@ class Task:
             "seed": budget.seed,
             "held_out": budget.held_out,
             "threads": budget.threads,
+            "precision": budget.precision,
             "control_type": self.row.control_type,
             "widths": self.row.widths,
             "report_every": min(20, max(1, (steps or 1000) // 16)),  # a mark is noticed at a report
@@ -154,7 +152,8 @@ def run_row(task: Task, stop: threading.Event, *, report: Report = lambda line: 
     data = PoolData(
         task.pools, condition=config.condition, encode_captions=base.encode_captions, held_out=config.held_out
     )
-    trainer = RowTrainer(task.row, config, base=base, data=data, accelerator=Accelerator(cpu=True))
+    accelerator = Accelerator(cpu=True, mixed_precision=config.precision)
+    trainer = RowTrainer(task.row, config, base=base, data=data, accelerator=accelerator)
     measure = Measure.of(task.budget, base)
     points = train(trainer, measure, task, stop, report=report)
     if points is None:
@@ -180,9 +179,7 @@ def _measured(
         share=parameters / sum(parameter.numel() for parameter in trainer.base.unet.parameters()),
         images=trainer.images,
         minutes=round(trainer.elapsed / 60, 3),
-        rate=training_rate(trainer),
         peak_bytes=peak,
-        step_ratio=step_ratio(measure, network),
         half=measure.figures(measure.generate(network, 0.5), 0.5),
         full=measure.figures(full[0], 1.0),
         loss=measure.loss(trainer, control_scale=1.0),
@@ -250,17 +247,6 @@ def train(
             _write(path, points)
             report(f"{task.row.name}: F {figures.f:.3f} after {trainer.images} images")
     return tuple((int(images), f) for images, f in points.values())
-
-
-def training_rate(trainer: RowTrainer) -> float:
-    """Return the training images per second of a run: the median between reports, pauses and saves left out."""
-    rows = [(float(row["images"]), 60 * float(row["minutes"])) for row in trainer.curve.rows()]
-    rates = [
-        (after[0] - before[0]) / (after[1] - before[1])
-        for before, after in itertools.pairwise(rows)
-        if after[1] > before[1]
-    ]
-    return statistics.median(rates) if rates else trainer.images / max(trainer.elapsed, 1e-9)
 
 
 def _write(path: Path, content: Any) -> None:

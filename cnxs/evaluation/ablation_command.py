@@ -1,12 +1,13 @@
 """`python -m cnxs.evaluation ablation`: train and measure row by row, each in a process of its own."""
 
 import argparse
+import dataclasses
 import multiprocessing
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cnxs import text
 from cnxs.errors import InputError
@@ -14,7 +15,9 @@ from cnxs.evaluation.ablation import Result, Task, run_reference, run_row
 from cnxs.evaluation.ablation_report import budget_line, table, write
 from cnxs.evaluation.measure import Budget
 from cnxs.evaluation.rows import find_rows
+from cnxs.evaluation.speeds import run_speeds
 from cnxs.miniature.cases import COUNT
+from cnxs.training.config import Precision
 from cnxs.training.stopping import stopping
 
 
@@ -38,6 +41,7 @@ def add_command(commands: Any) -> None:
     ):
         option = f"--{name.replace('_', '-')}"
         add(option, type=int, default=default, metavar="N", help=text.get(f"cli.ablation_{name}"))
+    add("--precision", choices=get_args(Precision), default="no", help=text.get("cli.ablation_precision"))
     parser.set_defaults(run=run)
 
 
@@ -49,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     """
     if not 3 <= options.cases <= COUNT:
         raise InputError("out_of_range", name="--cases", given=options.cases, minimum=3, maximum=COUNT)
-    shared = ("images", "batch_size", "seed", "held_out", "cases", "steps", "threads")
+    shared = ("images", "batch_size", "seed", "held_out", "cases", "steps", "threads", "precision")
     budget = Budget(minutes=options.budget_minutes, **{name: getattr(options, name) for name in shared})
     budget.check()
     rows = find_rows(options.rows, widths=options.widths)
@@ -61,6 +65,9 @@ def run(options: argparse.Namespace) -> int:
             if found[task.row.name] is None and not stop.is_set():
                 found[task.row.name] = _in_process(_row, task)
     results = [result for result in found.values() if result is not None]
+    if len(results) == len(tasks):
+        speeds = _in_process(run_speeds, tasks, options.output)
+        results = [dataclasses.replace(result, speed=speeds[result.row]) for result in results]
     if results:
         options.output.mkdir(parents=True, exist_ok=True)
         write(results, reference, options.output)

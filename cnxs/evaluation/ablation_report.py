@@ -38,10 +38,9 @@ def table_cells(results: Sequence[Result], reference: Reference) -> list[list[st
                 f"{result.share:.1%}",
                 f"{result.stream_parameters / result.parameters * result.share:.1%}",
                 f"{result.images:,}",
-                f"{result.minutes:.1f}",
-                f"{result.rate:.1f}",
+                f"{result.speed.rate:.1f}" if result.speed else "",
                 f"{result.peak_bytes / 2**20:.0f}",
-                f"{result.step_ratio:.2f}",
+                f"{result.speed.step_ratio:.2f}" if result.speed else "",
                 *_figures(result.half),
                 *_figures(result.full),
                 f"{result.loss:.4f}",
@@ -50,14 +49,14 @@ def table_cells(results: Sequence[Result], reference: Reference) -> list[list[st
         )
     ceiling = _figures(reference.ceiling)
     autoencoder = text.get("cli.evaluation_ceiling")
-    return [*rows, [autoencoder, *[""] * 11, *ceiling, "", f"{1000 * reference.ceiling_frechet:.1f}"]]
+    return [*rows, [autoencoder, *[""] * 10, *ceiling, "", f"{1000 * reference.ceiling_frechet:.1f}"]]
 
 
 def _plain_cells(results: Sequence[Result], reference: Reference) -> list[str]:
     plain = _figures(reference.plain)
     loss = f"{results[0].plain_loss:.4f}" if results else ""
     name = text.get("cli.ablation_plain")
-    return [name, *[""] * 7, "1.00", *plain, *plain, loss, _distance(reference.plain_frechet)]
+    return [name, *[""] * 6, "1.00", *plain, *plain, loss, _distance(reference.plain_frechet)]
 
 
 def _figures(row: Figures) -> list[str]:
@@ -75,7 +74,7 @@ def budget_line(result: Result) -> str:
         "cli.ablation_budget",
         images=f"{budget.images:,}" if budget.images else "-",
         minutes=f"{budget.minutes:g}" if budget.minutes else "-",
-        **{name: getattr(budget, name) for name in ("batch_size", "seed", "cases", "steps", "threads")},
+        **{name: getattr(budget, name) for name in ("batch_size", "seed", "cases", "steps", "threads", "precision")},
     )
 
 
@@ -115,7 +114,7 @@ def width_charts(results: Sequence[Result]) -> Image.Image:
     for name, value in (
         ("f", lambda result: result.full.f),
         ("frechet", lambda result: 1000 * statistics.mean(result.frechet)),
-        ("ratio", lambda result: result.step_ratio),
+        ("ratio", lambda result: result.speed.step_ratio if result.speed else 1.0),
     ):
         points = [(100 * result.share, value(result)) for result in ordered]
         title = text.get(f"cli.ablation_widths_{name}")

@@ -1,11 +1,8 @@
 """What every row of the ablation is measured with: the budget, the cases, the feature space, the stop watch."""
 
 import dataclasses
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -21,11 +18,11 @@ from cnxs.evaluation.subjects import case_pictures, edge_subjects
 from cnxs.metrics import frechet_distance
 from cnxs.miniature.base_training import stratified_timesteps
 from cnxs.tensors import to_signed_tensor, to_unit_tensor
+from cnxs.training.config import Precision
 from cnxs.training.data import Batch
 from cnxs.training.frozen_base import FrozenBase
 
 _LOSS_DRAWS = 3  # of timesteps and noise for every case
-_ROUNDS = 30  # of the timed steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +37,7 @@ class Budget:
     cases: int = 128
     steps: int = 20  # of sampling
     threads: int = 1
+    precision: Precision = "no"  # of the training; it is measured in float32
 
     def check(self) -> None:
         """Check that the budget has an end, and holds one batch or more.
@@ -49,6 +47,19 @@ class Budget:
         """
         if (self.images is None and self.minutes is None) or (self.images or self.batch_size) < self.batch_size:
             raise InputError("ablation_budget", given=self.images or "-", minimum=self.batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """What a row's network costs in time.
+
+    Attributes:
+        rate: training images per second.
+        step_ratio: one guided step of one image over the plain base's, the hint encoded before.
+    """
+
+    rate: float
+    step_ratio: float
 
 
 @dataclass(frozen=True)
@@ -109,30 +120,3 @@ class Measure:
                 part = (batch.part(rows), timesteps[rows], noise[rows])
                 losses.append(trainer.predict_loss(module, *part, control_scale=control_scale))
         return float(torch.cat(losses).mean())
-
-
-@torch.inference_mode()
-def step_ratio(measure: Measure, network: Peer) -> float:
-    """Return the time of one guided step of one image over the plain base's."""
-    unet: Any = measure.bench.pipeline.base.unet
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, unet.config.in_channels, 16, 16, generator=generator)
-    context = torch.randn(2, 24, unet.config.cross_attention_dim, generator=generator)
-    timestep = torch.tensor(500)
-    hint = network.encode_hint(torch.zeros(2, 1, 256, 256))
-
-    def plain() -> object:
-        return unet(x, timestep, context, return_dict=False)
-
-    def controlled() -> object:
-        return network.predict(x, timestep, context, hint, control_scale=1.0)
-
-    seconds = [[_seconds(call) for call in (plain, controlled)] for _ in range(_ROUNDS)][1:]
-    base, coupled = (statistics.median(column) for column in zip(*seconds, strict=True))
-    return coupled / base
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cnxs import text
 from cnxs.errors import InputError
@@ -12,6 +12,7 @@ from cnxs.evaluation.results_page import write_page
 from cnxs.evaluation.rows import PEERS, WIDTHS
 from cnxs.miniature import ASSETS
 from cnxs.miniature.cases import COUNT
+from cnxs.training.config import Precision
 
 PAGE = ASSETS.parent / "results"
 
@@ -30,6 +31,7 @@ def add_command(commands: Any) -> None:
     for name, default in (("batch_size", 24), ("held_out", 256), ("cases", COUNT), ("steps", 20), ("threads", 1)):
         help_text = text.get(f"cli.ablation_{name}")
         add(f"--{name.replace('_', '-')}", type=int, default=default, metavar="N", help=help_text)
+    add("--precision", choices=get_args(Precision), default="no", help=text.get("cli.ablation_precision"))
     parser.set_defaults(run=run)
 
 
@@ -54,6 +56,7 @@ def _measure(options: argparse.Namespace) -> None:
     same = ["--steps", options.steps, "--threads", options.threads]
     length = ["--budget-minutes", options.budget_minutes] if options.budget_minutes else []
     length += ["--images", options.images] if options.images else []
+    length += ["--precision", options.precision]
     data = ["--batch-size", options.batch_size, "--held-out", options.held_out, "--cases", options.cases]
     _call("ablation", [*pools, "--output", ablation, "--widths", *length, *data, *same])
     files = [ablation / row.name / "control.safetensors" for row in (*PEERS, *WIDTHS) if row.name.startswith("b")]

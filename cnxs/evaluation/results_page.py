@@ -29,7 +29,7 @@ PUBLISHED: dict[str, Sequence[tuple[str, ...]]] = {
         ("ControlNet-XS, B", "12M", "16.56", "17.90"),
     ),
 }
-_COSTS, _QUALITIES = range(9), (0, *range(9, 17))  # columns of the ablation's table
+_COSTS, _QUALITIES = range(8), (0, *range(8, 16))  # columns of the ablation's table
 
 
 def write_page(folder: Path, page: Path) -> None:

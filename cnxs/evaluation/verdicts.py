@@ -22,8 +22,11 @@ def peers_verdict(results: Sequence[Result]) -> list[str]:
     nearer = text.get(f"cli.results_peers_frechet_{nearer_verdict(ours.frechet, full.frechet)}", **fields)
     names = {"b": ours, "controlnet": full, "light": light}
     following = text.get("cli.results_peers_f", **{name: f"{result.full.f:.3f}" for name, result in names.items()})
-    costs = text.get("cli.results_peers_costs", **{name: f"{result.step_ratio:.2f}" for name, result in names.items()})
-    return [nearer, f"{following} {costs}", text.get("cli.results_peers_settle")]
+    settle = text.get("cli.results_peers_settle")
+    if any(result.speed is None for result in names.values()):
+        return [nearer, following, settle]
+    ratios = {name: f"{result.speed.step_ratio:.2f}" for name, result in names.items() if result.speed}
+    return [nearer, f"{following} {text.get('cli.results_peers_costs', **ratios)}", settle]
 
 
 def nearer_verdict(ours: Sequence[float], theirs: Sequence[float]) -> Verdict:
