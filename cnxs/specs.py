@@ -117,7 +117,6 @@ class BaseModelSpec:
     label: str
     family: str  # "sd15", "sd21", "sdxl" or "miniature"
     repositories: tuple[str, ...] = ()  # hub ids, best first; () for the bundled miniature
-    revision: str | None = None
     vae_repository: str = ""  # a VAE to use instead of the repository's own
     licence: str = ""
     download_bytes: int = 0  # about; the hub is asked before a download
@@ -142,7 +141,6 @@ class ControlNetworkSpec:
     hint: Literal["white_lines", "near_white"] = "white_lines"  # on black; 0 to 1 in three equal channels
     repository: str = ""
     filename: str = ""  # "": an adapter of diffusers, a folder
-    revision: str | None = None
     sha256: str = ""
     licence: str = ""
     download_bytes: int = 0

@@ -73,8 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         path = urlsplit(self.path).path
-        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/.*)?", path):
-            self._tell(match[1])
+        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/revision/(.*))?", path):
+            self._tell(match[1], match[2] or COMMIT)
         elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.*)", path):
             files = self.hub.repositories.get(match[1], {})
             if match[2] in files:
@@ -90,11 +90,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def _tell(self, repository: str) -> None:
+    def _tell(self, repository: str, commit: str) -> None:
         if repository not in self.hub.repositories:
             return self._refuse("RepoNotFound")
         siblings = [_sibling(path, content) for path, content in self.hub.repositories[repository].items()]
-        body = json.dumps({"id": repository, "sha": COMMIT, "siblings": siblings}).encode()
+        body = json.dumps({"id": repository, "sha": commit, "siblings": siblings}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -20,6 +20,7 @@ from safetensors.numpy import save
 from cnxs.errors import CheckpointError, InputError, UnavailableError
 from cnxs.jobs import Studio
 from cnxs.protocol import DownloadInfo
+from cnxs.registry import REVISIONS
 from cnxs.store import ImageStore
 from cnxs.weights import Downloads, Library, hub
 from tests.fake_engine import FakeEngine
@@ -316,6 +317,10 @@ def test_a_base_arrives_as_one_folder_in_half_precision_with_the_safe_vae(stand_
     assert not list(tmp_path.rglob("escape.json"))
     base = Library(tmp_path).base_info("sdxl")
     assert (base.state, base.native_size) == ("here", 1024)
+    noted = (tmp_path / hub.DOWNLOADS / "sdxl.json").read_text("utf-8")
+    commits = {part["repository"]: part["revision"] for part in json.loads(noted)["parts"]}
+    assert commits == {name: REVISIONS[name] for name in commits}, "the commits that the registry names"
+    assert len(commits) == 2
 
 
 def test_a_base_broken_off_is_not_listed_and_the_mirror_serves(

@@ -22,7 +22,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
 from cnxs.errors import CheckpointError, InputError, UnavailableError
-from cnxs.registry import BASE_MODELS, CONTROL_NETWORKS, DETECTORS, DETECTORS_FOLDER, DetectorSpec
+from cnxs.registry import BASE_MODELS, CONTROL_NETWORKS, DETECTORS, DETECTORS_FOLDER, REVISIONS, DetectorSpec
 from cnxs.specs import BaseModelSpec, ControlNetworkSpec
 from cnxs.weights.scan import inspect, read_json
 
@@ -194,15 +194,15 @@ def _told(spec: Spec, place: Path) -> Iterator[None]:
 def _plan(spec: Spec) -> list[Part]:
     """Ask the hub for the files of a model, smallest first."""
     if isinstance(spec, DetectorSpec):
-        listed, wanted = _listed((spec.repository,), None), set(spec.files)
+        listed, wanted = _listed(spec.repository), set(spec.files)
     elif isinstance(spec, ControlNetworkSpec):
-        listed = _listed((spec.repository,), spec.revision)
+        listed = _listed(spec.repository)
         wanted = {spec.filename} if spec.filename else {"config.json", "diffusion_pytorch_model.safetensors"}
     else:
-        listed = _listed(spec.repositories, spec.revision)
+        listed = _listed(*spec.repositories)
         wanted = _base_targets(spec)
         if spec.vae_repository:
-            vae = _listed((spec.vae_repository,), None)
+            vae = _listed(spec.vae_repository)
             listed = {target: part for target, part in listed.items() if not target.startswith("vae/")}
             listed |= {f"vae/{t}": Part(**{**asdict(p), "target": f"vae/{t}"}) for t, p in vae.items() if "/" not in t}
     if lacking := sorted(wanted - listed.keys()):
@@ -224,12 +224,17 @@ def _base_targets(spec: BaseModelSpec) -> set[str]:
     return {*weights, *configs, *tokenizers, "scheduler/scheduler_config.json"}
 
 
-def _listed(repositories: Iterable[str], revision: str | None) -> dict[str, Part]:
-    """Return the files of the first repository that is there, by target; half precision stands in for its double."""
+def _listed(*repositories: str) -> dict[str, Part]:
+    """Return the files of the first repository that is there, by target; half precision stands in for its double.
+
+    They are those of the commit that the registry names, if it names one.
+    """
     refused: HfHubHTTPError | None = None
     for repository in repositories:
         try:
-            info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
+            info = HfApi().model_info(
+                repository, revision=REVISIONS.get(repository), files_metadata=True, timeout=TIMEOUT_SECONDS
+            )
         except HfHubHTTPError as error:
             refused = error
             continue
