@@ -44,6 +44,10 @@ class LatentCodec(Protocol):
         """Return a cheap small picture (B, 3, h, w) in [0, 1], one pixel per latent pixel."""
         ...
 
+    def spare_memory(self) -> None:
+        """Work with less memory from now on, more slowly."""
+        ...
+
 
 class KLCodec:
     """Stable Diffusion's autoencoder.
@@ -58,6 +62,7 @@ class KLCodec:
     def __init__(self, autoencoder: AutoencoderKL) -> None:
         if autoencoder.config["force_upcast"] and autoencoder.dtype == torch.float16:
             autoencoder.float()
+        autoencoder.enable_slicing()  # one image at a time: a batch costs no more memory than one
         self.autoencoder = autoencoder
         self._projection: Tensor | None = None
 
@@ -95,6 +100,10 @@ class KLCodec:
             target = functional.avg_pool2d(pixels, self.factor)
             self._projection = fit_projection(self.encode(pixels), target, kernel=1)
         return _project(latents, self._projection)
+
+    def spare_memory(self) -> None:
+        """Let images larger than those it was trained on pass in tiles that overlap: their seams are blended."""
+        self.autoencoder.enable_tiling()
 
     @property
     def _scaling(self) -> float:
@@ -143,6 +152,9 @@ class PatchCodec:
     def preview(self, latents: Tensor) -> Tensor:
         """Return float32 colours (B, 3, H / 4, W / 4) in [0, 1]: every latent pixel gives 4 x 4 pixels."""
         return _project(latents, self.projection)
+
+    def spare_memory(self) -> None:
+        """Do nothing: this autoencoder works on patches, at a 16th of each side throughout."""
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -65,6 +65,7 @@ class Pipeline:
         }
         self.residency = Residency(stages, device=device, plan=plan)
         if plan != "high":
+            base.codec.spare_memory()
             # Fits what previews need now, while nothing else is on the device: in the middle of a run it would be.
             self.residency.bring("codec")
             self.preview(torch.zeros(1, base.codec.latent_channels, 8, 8, device=device, dtype=dtype))

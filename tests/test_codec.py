@@ -1,5 +1,7 @@
 """Between pixels and latents."""
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers import AutoencoderKL
@@ -124,6 +126,22 @@ def test_half_precision_is_left_where_it_overflows(kl_codec: KLCodec) -> None:
     assert KLCodec(autoencoder).autoencoder.dtype == torch.float32
     autoencoder.register_to_config(force_upcast=False)
     assert KLCodec(autoencoder.half()).autoencoder.dtype == torch.float16
+
+
+def test_a_batch_is_worked_on_one_by_one_and_large_images_in_tiles_where_memory_is_short(kl_codec: KLCodec) -> None:
+    shapes: list[torch.Size] = []
+    decoder: Any = kl_codec.autoencoder.decoder
+    decoder.conv_in.register_forward_pre_hook(lambda module, given: shapes.append(given[0].shape))
+    small, large = torch.randn(2, 4, 16, 12), torch.randn(1, 4, 40, 24)
+    whole = kl_codec.decode(small), kl_codec.decode(large)
+    assert [shape[0] for shape in shapes] == [1, 1, 1]
+    assert shapes[-1] == large.shape
+    shapes.clear()
+    kl_codec.spare_memory()
+    assert torch.equal(kl_codec.decode(small), whole[0]), "an image of the size it was trained on is not cut"
+    assert kl_codec.decode(large).shape == whole[1].shape == (1, 3, 80, 48)
+    assert max(max(shape[2:]) for shape in shapes) == 16
+    assert kl_codec.encode(whole[1]).shape == large.shape
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
