@@ -87,9 +87,7 @@ def test_what_is_painted_over_becomes_new_and_everything_comes_back(
     assert more[int(0.3 * 256), 128] == more[int(0.7 * 256), 128] == 255
 
 
-def test_a_finished_image_becomes_larger_and_that_comes_back(
-    served: tuple[Studio, str], open_page: Callable[..., Any]
-) -> None:
+def test_a_finished_image_becomes_larger(served: tuple[Studio, str], open_page: Callable[..., Any]) -> None:
     studio, url = served
     page = open_page(url)
     ready(page)
@@ -100,17 +98,10 @@ def test_a_finished_image_becomes_larger_and_that_comes_back(
     first, small, _ = newest(studio)
     with one_job(page):
         page.locator("#larger").click()
-    second, large, png = newest(studio)
+    second, large, _ = newest(studio)
     assert (second.width, second.height, second.change) == (384, 384, 0.4)
     assert (second.seed, second.prompt, second.steps) == (first.seed, first.prompt, first.steps)
     assert studio.get_image(second.controls[0].map_id).size == (384, 384)
     assert large.shape == (384, 384, 3)
     upscaled = np.asarray(Image.fromarray(small.astype(np.uint8)).resize((384, 384)), np.int16)
     assert 1 < np.abs(large - upscaled).mean() < 20
-
-    restore(page, png)
-    page.locator("#mask canvas").wait_for()
-    generate(page)
-    again, same, _ = newest(studio)
-    assert again == second
-    np.testing.assert_array_equal(same, large)

@@ -10,12 +10,15 @@ from cnxs.registry import CONTROL_KINDS
 from cnxs.request import MAX_CONTROL_SCALE, MAX_GUIDANCE_SCALE, MAX_SEED, MAX_STEPS, Prediction, Sampler, defaults
 from cnxs.specs import ControlKind, ParamSpec
 from cnxs.ui import examples
+from cnxs.ui.all_maps import all_maps_button, all_maps_row
 from cnxs.ui.axes import compare_panel
 from cnxs.ui.binding import Fields
 from cnxs.ui.canvas import SketchCanvas
+from cnxs.ui.fine_control import fine_panel
 from cnxs.ui.form import kind_choices
 from cnxs.ui.loras import loras_panel
 from cnxs.ui.parts import STATIC, Strip, UploadedImage
+from cnxs.ui.second_control import second_panel
 from cnxs.ui.start_picture import start_panel
 from cnxs.ui.waiting import waiting_switches
 from cnxs.ui.words import label
@@ -60,6 +63,8 @@ def source_column(fields: Fields, models: Models) -> None:
         fields["placed"] = _shown("placed", "page.placed")
         fields["control_map"] = _shown("control-map", "page.control_map")
     _map_buttons(fields)
+    second_panel(fields)
+    fine_panel(fields)
     if examples.read():
         gr.HTML(
             label("page.examples"),
@@ -76,6 +81,8 @@ def _map_buttons(fields: Fields) -> None:
             fields[name] = gr.Button(
                 label(f"page.{name}"), size="sm", visible=False, elem_id=name.replace("_", "-"), min_width=100
             )
+        all_maps_button(fields)
+    all_maps_row(fields)
 
 
 def _upload(name: str, sources: list[Any]) -> UploadedImage:

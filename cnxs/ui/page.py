@@ -11,13 +11,16 @@ from starlette.middleware import Middleware
 from cnxs import text
 from cnxs.protocol import Backend
 from cnxs.ui import (
+    all_maps,
     api,
     comparing,
     exporting,
+    fine_control,
     gallery,
     live,
     loras,
     models_panel,
+    second_control,
     second_pass,
     start_picture,
     tracing,
@@ -85,9 +88,7 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         models_panel.wire(page, handlers, handlers.menus)
         comparing.wire(handlers, handlers.comparing, _request_inputs(fields))
         tracing.wire(handlers, _request_inputs(fields))
-        start_picture.wire(handlers, _request_inputs(fields))
-        loras.wire(page, handlers)
-        second_pass.wire(handlers)
+        _wire_panels(page, handlers, fields)
         waiting.wire(fields)
         exporting.wire(exporting.Exporting(handlers, handlers.asking), fields, _request_inputs(fields))
     return page
@@ -172,6 +173,7 @@ def _masthead(fields: Fields) -> None:
 
 def _request_inputs(fields: Fields) -> set[Component]:
     left_out = ("arrival", "link", "restore", "view", "job", "pace", "placed", "control_map", "stage", "slider", "pair")
+    left_out += ("second_map",)
     silent = (gr.HTML, gr.Timer, gr.Button, gr.DownloadButton, gr.Tab, gr.Tabs, gr.Row, gr.Column, gr.Group)
     silent += (gr.Accordion,)
     return {
@@ -266,6 +268,16 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
         js="() => [window.cnxsFiles.arrivedLink()]",
         **_QUIET,
     ).then(None, js="() => window.cnxs.arrived()", **_QUIET)
+
+
+def _wire_panels(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
+    everything = _request_inputs(fields)
+    start_picture.wire(handlers, everything)
+    all_maps.wire(handlers, everything)
+    second_control.wire(page, handlers, everything)
+    fine_control.wire(handlers, everything)
+    loras.wire(page, handlers)
+    second_pass.wire(handlers)
 
 
 def _wire_live(handlers: Handlers, fields: Fields) -> None:
