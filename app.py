@@ -1,6 +1,7 @@
 """Start the studio: `python app.py`, then open the address it prints."""
 
 import argparse
+import contextlib
 import logging
 import os
 import socket
@@ -18,6 +19,7 @@ from cnxs.history import History
 from cnxs.jobs import Studio
 from cnxs.registry import DETECTORS_FOLDER
 from cnxs.store import ImageStore
+from cnxs.trainings import Trainings
 from cnxs.ui.limits import ClientLimits
 from cnxs.ui.page import build_ui, launch_options
 from cnxs.weights import Downloads, Library
@@ -41,12 +43,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, help=text.get("cli.app_port", default=DEFAULT_PORT))
     parser.add_argument("--models", type=Path, default=Path("models"), help=text.get("cli.app_models"))
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help=text.get("cli.app_outputs"))
+    parser.add_argument("--datasets", type=Path, default=Path("datasets"), help=text.get("cli.app_datasets"))
     parser.add_argument("--offline", action="store_true", help=text.get("cli.app_offline"))
     parser.add_argument("--device", default="auto", help=text.get("cli.app_device"))
     parser.add_argument("--dtype", default="auto", help=text.get("cli.app_dtype"))
     parser.add_argument(
         "--vram", choices=("auto", "high", "medium", "low"), default="auto", help=text.get("cli.app_vram")
     )
+    parser.add_argument("--no-safety-checker", action="store_true", help=text.get("cli.app_no_safety_checker"))
     parser.add_argument("--threads", type=int, default=0, help=text.get("cli.app_threads"))
     logins = parser.add_mutually_exclusive_group()
     logins.add_argument("--auth-file", type=Path, metavar="FILE", help=text.get("cli.app_auth_file"))
@@ -76,7 +80,12 @@ def free_port(host: str, asked: int | None) -> int:
     raise UnavailableError("no_free_port", port=asked or f"{DEFAULT_PORT}-{DEFAULT_PORT + PORTS_TRIED - 1}")
 
 
-def open_studio(options: argparse.Namespace, downloads: Downloads) -> Studio:
+def is_private(options: argparse.Namespace) -> bool:
+    """Say whether the page is served to this computer alone, and to everybody on it."""
+    return options.host in LOCAL_HOSTS and not (options.auth or options.auth_file)
+
+
+def open_studio(options: argparse.Namespace, downloads: Downloads, trainings: Trainings | None) -> Studio:
     """Return the backend. Its workers import torch, so the page is served before."""
 
     def engine(device: str) -> Any:
@@ -89,6 +98,7 @@ def open_studio(options: argparse.Namespace, downloads: Downloads) -> Studio:
             offline=options.offline,
             dtype=options.dtype,
             vram=options.vram,
+            safety=not options.no_safety_checker,
         )
 
     engines = [partial(engine, device.strip()) for device in options.device.split(",")]
@@ -99,10 +109,17 @@ def open_studio(options: argparse.Namespace, downloads: Downloads) -> Studio:
         history=History(options.outputs),
         catalogue=library.models,
         downloads=downloads,
+        trainings=trainings,
         detectors=options.models / DETECTORS_FOLDER,
-        shared=options.host in LOCAL_HOSTS and not (options.auth or options.auth_file),
+        shared=is_private(options),
         limits=Limits(waiting_jobs=options.queue, jobs_per_owner=options.jobs_per_client),
     )
+
+
+def open_trainings(options: argparse.Namespace) -> Trainings:
+    """Return what trains controls; without another word on half of the processor's cores, so that the page goes on."""
+    threads = options.threads or max(1, (os.cpu_count() or 1) // 2)
+    return Trainings(Library(options.models, offline=options.offline), options.datasets, threads=threads)
 
 
 def accounts(options: argparse.Namespace) -> Accounts | None:
@@ -133,7 +150,11 @@ def main() -> None:
         known = accounts(options)
         limits = ClientLimits(jobs_per_minute=options.jobs_per_minute, waiting_jobs=2 * options.jobs_per_client)
         port = free_port(options.host, options.port)
-        with Downloads(options.models) as downloads, open_studio(options, downloads) as studio:
+        with contextlib.ExitStack() as stack:
+            downloads = stack.enter_context(Downloads(options.models))
+            # Whoever trains uses the computer's disk and processor for hours: not for everybody in the network.
+            trainings = stack.enter_context(open_trainings(options)) if is_private(options) else None
+            studio = stack.enter_context(open_studio(options, downloads, trainings))
             studio.start()
             build_ui(studio, limits=limits).launch(
                 server_name=options.host,

@@ -20,6 +20,7 @@ from cnxs import images, metrics
 from cnxs.bases import load_base, load_tokenizer
 from cnxs.bases.loaded import UNDECIDED
 from cnxs.bases.loras import apply_loras
+from cnxs.bases.safety import SafetyChecker, hidden, load_checker
 from cnxs.checkpoints import families
 from cnxs.checkpoints.loading import load_control
 from cnxs.controls.thin import thin
@@ -86,6 +87,7 @@ def make_engine(
     offline: bool,
     dtype: str = "auto",
     vram: VRAM = "auto",
+    safety: bool = True,
 ) -> "Engine":
     """Build the engine of one device, with the bundled model loaded. Called in the worker thread that will use it.
 
@@ -96,12 +98,14 @@ def make_engine(
         offline: never ask the hub.
         dtype: "auto", "float32", "float16" or "bfloat16".
         vram: "auto", "high", "medium" or "low"; see `cnxs.residency`.
+        safety: use the safety checker of bases that ship one.
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     chosen = choose_device(device)
     library = Library(models_dir, offline=offline)
-    engine = Engine(chosen, library, threads=threads, dtype=choose_dtype(chosen, dtype), vram=vram)
+    number_format = choose_dtype(chosen, dtype)
+    engine = Engine(chosen, library, threads=threads, dtype=number_format, vram=vram, safety=safety)
     engine.prepare(MINIATURE.name)
     return engine
 
@@ -128,6 +132,7 @@ class Engine:
         threads: CPU threads for sums; 0 leaves torch's choice. Stored in every request, since sums depend on it.
         dtype: of the networks; None: `choose_dtype`.
         vram: what stays in the device's memory.
+        safety: hide what the checker of a base flags, where a base ships one; then no previews are shown either.
     """
 
     def __init__(
@@ -138,8 +143,11 @@ class Engine:
         threads: int = 0,
         dtype: torch.dtype | None = None,
         vram: VRAM = "auto",
+        safety: bool = True,
     ) -> None:
         self._vram: VRAM = vram
+        self._safety = safety
+        self._checker: SafetyChecker | None = None
         self._device, self._dtype, self.library = device, dtype or choose_dtype(device), library
         self.threads = threads or torch.get_num_threads()
         self.batch_size = 1 if device.type == "cpu" else BATCH_ON_ACCELERATOR
@@ -251,7 +259,8 @@ class Engine:
             for cell in batch:
                 done, steps = step.index + 1 - first, cell.request.steps - first
                 yield Progress(cell=cell.index, cells=count, step=done, steps=steps, seconds_left=0.0)
-            if time.monotonic() - last_preview >= PREVIEW_SECONDS and step.index + 1 < requests[0].steps:
+            due = time.monotonic() - last_preview >= PREVIEW_SECONDS and step.index + 1 < requests[0].steps
+            if due and self._checker is None:
                 for cell, image in zip(batch, pipeline.preview(step.predicted), strict=True):
                     yield Preview(cell=cell.index, image=image)
                 last_preview = time.monotonic()
@@ -260,13 +269,14 @@ class Engine:
         for cell, image in zip(batch, pictures, strict=True):
             if cell.pictures:
                 image = images.paste(image, *cell.pictures)
-            agreement = line_agreement(image, cell)
+            flagged = self._checker is not None and self._checker.flags(image)
+            agreement = None if flagged else line_agreement(image, cell)
             yield Result(
                 cell=cell.index,
-                image=image,
+                image=hidden(image) if flagged else image,
                 request=cell.request,
                 seconds=seconds,
-                notes=cell.notes,
+                notes=(*cell.notes, ("note.flagged", {})) if flagged else cell.notes,
                 edge_agreement=agreement,
             )
 
@@ -314,6 +324,7 @@ class Engine:
             needed = sum(p.nbytes for module in base.modules for p in module.parameters())
             memory = device_memory(self._device)
             plan = choose_plan(self._vram, device=self._device, memory_bytes=memory, weight_bytes=needed)
+            self._checker = load_checker(found.path, device=self._device) if self._safety else None
             self._pipeline = Pipeline(base, device=self._device, dtype=self._dtype, plan=plan)
         return self._pipeline
 
@@ -364,7 +375,7 @@ class Engine:
 
     def _release(self) -> None:
         """Drop the current base and its controls, so that two bases never share the memory."""
-        self._pipeline, self._loras = None, ()
+        self._pipeline, self._loras, self._checker = None, (), None
         self.network.cache_clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

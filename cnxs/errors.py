@@ -1,5 +1,9 @@
 """The errors a user can cause. Each carries a key and fields; its sentence is looked up in `cnxs.text`."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from cnxs import text
 
 
@@ -38,6 +42,22 @@ class CheckpointError(UserError):
 
 class UnavailableError(UserError):
     """Something needed is not here: weights, a device, memory, a free port."""
+
+
+def line_of(error: UserError) -> str:
+    """Return an error as the line of JSON by which a child process tells it."""
+    fields = {name: str(value) for name, value in error.fields.items()}
+    return json.dumps({"error": type(error).__name__, "key": error.key, "fields": fields})
+
+
+def error_of(event: Mapping[str, Any]) -> UserError:
+    """Return the error of such a line, read.
+
+    Raises:
+        KeyError: if the line told no error.
+    """
+    kinds = {kind.__name__: kind for kind in (InputError, CheckpointError, UnavailableError)}
+    return kinds[event["error"]](str(event["key"]), **event["fields"])
 
 
 def _rebuild(cls: type[UserError], key: str, fields: dict[str, object]) -> UserError:

@@ -7,7 +7,9 @@ prompts, makes a batch; finished files are skipped when the command runs again.
 import argparse
 import csv
 import logging
+import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,10 +54,12 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--sampler", default="ddim", help=text.get("cli.generate_sampler"))
     add("--size", type=_whole_numbers, metavar="W,H", help=text.get("cli.generate_size"))
     add("--placement", default="crop", choices=["crop", "fit", "stretch"], help=text.get("cli.generate_placement"))
+    add("--frames", action="store_true", help=text.get("cli.generate_frames"))
     add("--out", type=Path, default=Path("outputs"), help=text.get("cli.generate_out"))
     add("--models", type=Path, default=Path("models"), help=text.get("cli.app_models"))
     add("--device", default="auto", help=text.get("cli.app_device"))
     add("--threads", type=int, default=0, help=text.get("cli.app_threads"))
+    add("--no-safety-checker", action="store_true", help=text.get("cli.app_no_safety_checker"))
     add("--dtype", default="auto", help=text.get("cli.app_dtype"))
     return parser.parse_args(given)
 
@@ -64,9 +68,12 @@ def tasks(options: argparse.Namespace) -> Iterator[Task]:
     """Yield every prompt on every picture that the options name.
 
     Raises:
-        InputError: if a file is not there, a folder holds no picture, or the CSV has no column `prompt`.
+        InputError: if a file is not there, a folder holds no picture, or the CSV has no column `prompt`; or if
+            frames of a clip are asked for and more than one picture would be made of each.
     """
     prompts = [("", options.prompt)]
+    if options.frames:
+        _check_frames(options)
     if options.prompts:
         with _existing(options.prompts).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -76,7 +83,8 @@ def tasks(options: argparse.Namespace) -> Iterator[Task]:
     pictures: list[Path | None] = [None]
     if options.control:
         path = _existing(options.control)
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES) if path.is_dir() else [path]
+        files = [file for file in path.iterdir() if file.suffix.lower() in PICTURES] if path.is_dir() else [path]
+        found = sorted(files, key=_in_order if options.frames else None)
         if not found:
             raise InputError("no_pictures", folder=path.name, allowed=", ".join(PICTURES))
         pictures = list(found)
@@ -84,6 +92,18 @@ def tasks(options: argparse.Namespace) -> Iterator[Task]:
         for name, prompt in prompts:
             parts = [part for part in (picture.stem if picture else "", name) if part]
             yield Task("-".join(parts) or "image", prompt, picture)
+
+
+def _check_frames(options: argparse.Namespace) -> None:
+    folder = options.control is not None and _existing(options.control).is_dir()
+    if not folder or options.prompts or len(options.seeds) != 1 or len(options.strengths) != 1:
+        raise InputError("frames_one")
+
+
+def _in_order(file: Path) -> tuple[list[tuple[int, int | str]], str]:
+    """Return the place of a numbered file: frame2 comes before frame10."""
+    parts = re.findall(r"\d+|\D+", file.stem)
+    return [(0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in parts], file.name
 
 
 def request_for(task: Task, options: argparse.Namespace, studio: Studio) -> GenerationRequest:
@@ -123,8 +143,10 @@ def request_for(task: Task, options: argparse.Namespace, studio: Studio) -> Gene
     return replace(request, width=size[0], height=size[1], controls=(use,), axes=axes)
 
 
-def file_name(task: Task, cell: GenerationRequest) -> str:
-    """Return the file of one image: its task, strength and seed."""
+def file_name(task: Task, cell: GenerationRequest, *, frames: bool = False) -> str:
+    """Return the file of one image: its task, strength and seed; of a frame, the name that it came with."""
+    if frames:
+        return f"{task.name}.png"
     strength = f"-s{cell.controls[0].control_scale:g}" if cell.controls else ""
     return f"{task.name}{strength}-{cell.seed}.png"
 
@@ -134,7 +156,7 @@ def run(task: Task, options: argparse.Namespace, studio: Studio) -> int:
     request = request_for(task, options, studio)
     written = 0
     for cell in request.cells():
-        path = options.out / file_name(task, cell)
+        path = options.out / file_name(task, cell, frames=options.frames)
         if path.exists():
             continue
         job_id = studio.submit(cell, OWNER)
@@ -148,7 +170,8 @@ def run(task: Task, options: argparse.Namespace, studio: Studio) -> int:
                 partial.write_bytes(studio.png(job_id, event.cell))
                 partial.replace(path)
                 agreement = "" if event.edge_agreement is None else f"  edges {event.edge_agreement:.2f}"
-                print(f"\r{path.name}  {event.seconds:.1f} s{agreement}", file=sys.stderr)
+                notes = [text.get(key, "en", **dict(fields)) for key, fields in event.notes]
+                print(f"\r{path.name}  {event.seconds:.1f} s{agreement}", *notes, sep="  ", file=sys.stderr)
                 written += 1
             if isinstance(event, LAST_EVENTS):
                 break
@@ -163,6 +186,7 @@ def open_studio(options: argparse.Namespace) -> Studio:
         threads=options.threads,
         offline=False,
         dtype=options.dtype,
+        safety=not options.no_safety_checker,
     )
     detectors = options.models / DETECTORS_FOLDER
     return Studio([engine], images=ImageStore(None), history=None, catalogue=engine.models, detectors=detectors)
@@ -175,8 +199,12 @@ def main(given: Sequence[str] | None = None) -> None:
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         with open_studio(options) as studio:
+            began = time.monotonic()
             written = sum(run(task, options, studio) for task in tasks(options))
+            seconds = time.monotonic() - began
         print(text.get("cli.generate_done", count=written, folder=options.out))
+        if options.frames and written:
+            print(text.get("cli.generate_rate", rate=f"{written / seconds:.2f}"))
     except UserError as error:
         sys.exit(str(error))
 

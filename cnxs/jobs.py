@@ -16,7 +16,7 @@ from cnxs.controls.thin import thin
 from cnxs.errors import InputError, UnavailableError
 from cnxs.history import History
 from cnxs.job import Job
-from cnxs.protocol import ControlMap, Downloader, DownloadInfo, Event, JobInfo, Models, Restored, Result
+from cnxs.protocol import ControlMap, Downloader, DownloadInfo, Event, JobInfo, Models, Restored, Result, TrainingDesk
 from cnxs.records import Gallery
 from cnxs.request import GenerationRequest, Placement, defaults, validate
 from cnxs.store import ImageStore
@@ -39,6 +39,7 @@ class Studio:
         shared: everybody sees all finished images, as on a machine of one's own; else each owner their own.
         catalogue: what there is to choose from while no engine has started.
         downloads: what fetches models; None: nothing does.
+        trainings: what trains controls; None: nothing does.
         detectors: where the weights of the kinds that need some lie; None: nowhere.
     """
 
@@ -51,6 +52,7 @@ class Studio:
         catalogue: Callable[[], Models],
         limits: Limits = _LIMITS,
         downloads: Downloader | None = None,
+        trainings: TrainingDesk | None = None,
         detectors: Path | None = None,
         shared: bool = False,
     ) -> None:
@@ -60,6 +62,7 @@ class Studio:
         self._limits = limits
         self._catalogue = catalogue
         self._downloads = downloads
+        self._trainings = trainings
         self._detectors = detectors
         self._workers = Workers(engines, storage=self, limits=limits)
 
@@ -189,6 +192,10 @@ class Studio:
         """Stop a download; what is there of it is kept."""
         if self._downloads is not None:
             self._downloads.cancel(name)
+
+    def training(self) -> TrainingDesk | None:
+        """Return what trains controls."""
+        return self._trainings
 
     def _check(self, request: GenerationRequest) -> None:
         """Refuse what cannot work, and bring the pictures it needs to where they stay until it is done."""

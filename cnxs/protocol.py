@@ -178,6 +178,42 @@ class DownloadInfo:
     error: UserError | None = None
 
 
+TrainingState = Literal["running", "stopping", "finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOrder:
+    """A control network to be trained."""
+
+    name: str  # of the finished control: letters, digits, - and _
+    base: str  # the base model's name
+    condition: str  # a control kind, which draws the maps
+    minutes: float
+    folder: str = ""  # name of the folder with pictures, or ...
+    files: tuple[str, ...] = ()  # ... uploads as the server stored them: pictures, captions, zip archives of them
+    caption: str = ""  # for pictures that have none of their own
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingInfo:
+    """The newest training of this run of the program."""
+
+    name: str
+    base: str
+    condition: str
+    state: TrainingState
+    prepared: int = 0  # pictures whose samples are ready, of ...
+    pictures: int = 0  # ... so many; 0 until that is known
+    minutes: float = 0.0  # trained since this start, of ...
+    minutes_asked: float = 0.0  # ... so many
+    steps: int = 0
+    losses: tuple[tuple[float, float], ...] = ()  # (pictures seen, loss of training)
+    held_out: tuple[tuple[float, float], ...] = ()  # (pictures seen, loss on pictures kept for validation)
+    sheet: bytes | None = None  # the newest sample sheet, PNG
+    network: str = ""  # the control's name in the menus, once it can be tried
+    error: UserError | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ControlMap:
     """A control map, as previewed and as encoded."""
@@ -305,6 +341,42 @@ class Backend(Protocol):
 
     def cancel_download(self, name: str) -> None:
         """Stop a download; what is there of it is kept for the next attempt."""
+        ...
+
+    def training(self) -> "TrainingDesk | None":
+        """Return what trains controls; None where none is offered, as on a page that others can reach."""
+        ...
+
+
+class TrainingDesk(Protocol):
+    """Trains controls, one at a time. Real: `cnxs.trainings.Trainings`."""
+
+    def folders(self) -> tuple[str, ...]:
+        """Return the names of the folders with pictures."""
+        ...
+
+    def bases(self) -> tuple[str, ...]:
+        """Return the names of the base models that can be trained on."""
+        ...
+
+    def conditions(self) -> tuple[str, ...]:
+        """Return the names of the control kinds that can be trained for."""
+        ...
+
+    def start(self, order: TrainingOrder) -> None:
+        """Start a training, or go on with the one of that name.
+
+        Raises:
+            InputError: if one runs already, or something in the order is not allowed.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Ask the training to save and stop."""
+        ...
+
+    def info(self) -> TrainingInfo | None:
+        """Return how far the newest training is; None where none was started."""
         ...
 
 

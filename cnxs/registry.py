@@ -306,6 +306,11 @@ CONTROL_KINDS: dict[str, ControlKind] = {
             weights=("depth-anything",),
         ),
         ControlKind(
+            name="silhouette",
+            conditions=("depth",),
+            params=(ParamSpec(name="difference", default=24, minimum=4, maximum=128),),
+        ),
+        ControlKind(
             name="normal",
             conditions=("normal",),
             params=(_resolution(512),),

@@ -59,8 +59,9 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Yield `open_page(url, **context_options) -> Page`: a new, empty profile per call.
+    """Yield `open_page(url, tour=False, **context_options) -> Page`: a new, empty profile per call.
 
+    The hints for new users lie over what other tests press: they are shown only where a test asks for the `tour`.
     Requests that leave this machine are blocked. At the end of the test, an uncaught script error on any of the
     pages fails it, and so does anything that the content security policy stopped.
     """
@@ -72,9 +73,11 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
     def blocked(message: str) -> list[str]:
         return [message] if "Content Security Policy" in message else []
 
-    def open_page(url: str, **options: Any) -> Any:
+    def open_page(url: str, *, tour: bool = False, **options: Any) -> Any:
         context = chromium.new_context(**{"viewport": DESKTOP, "locale": "en-GB", **options})
         contexts.append(context)
+        if not tour:
+            context.add_init_script("localStorage.setItem('cnxs.tour', 'seen')")
         context.route(is_outside, lambda route: route.abort())
         context.set_default_timeout(60_000)  # a busy machine is slow, not broken
         page = context.new_page()

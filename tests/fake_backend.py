@@ -29,6 +29,7 @@ from cnxs.protocol import (
     Queued,
     Restored,
     Result,
+    TrainingDesk,
 )
 from cnxs.records import Gallery
 from cnxs.registry import CONTROL_KINDS
@@ -113,7 +114,8 @@ class FakeBackend:
         self.starting = False
         self.ahead = 0  # jobs that a new one waits for, until a test says there are none
         self.requests: list[GenerationRequest] = []
-        self.restored = Restored(request=None)
+        self.restored: Restored | None = None  # what every file says; None: what it really says
+        self.desk: TrainingDesk | None = None
         self.fetched: dict[str, DownloadInfo] = {}
         self._images = ImageStore(None)
         self._jobs: dict[str, _Job] = {}
@@ -160,7 +162,7 @@ class FakeBackend:
         )
 
     def restore(self, data: bytes) -> Restored:
-        return self.restored
+        return self.restored or pnginfo.read(data, bases=tuple(base.name for base in BASES))
 
     def submit(self, request: GenerationRequest, owner: str) -> str:
         if request.prompt == "crash":
@@ -237,6 +239,9 @@ class FakeBackend:
 
     def cancel_download(self, name: str) -> None:
         self.fetched[name] = replace(self.fetched[name], state="cancelled")
+
+    def training(self) -> TrainingDesk | None:
+        return self.desk
 
     def _emit(self, job_id: str, event: Event) -> None:
         job = self._jobs[job_id]

@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from cnxs import images
 from cnxs.backend import Engine
 from cnxs.history import History
 from cnxs.jobs import Studio
+from cnxs.records import Search
+from cnxs.request import GenerationRequest
 from cnxs.store import ImageStore
 from cnxs.ui.page import build_ui, launch_options
 from cnxs.weights import Library
@@ -67,3 +71,11 @@ def restore(page: Any, png: bytes) -> None:
     file = {"name": "made.png", "mimeType": "image/png", "buffer": png}
     page.locator("input[type=file]:has(+ #restore)").set_input_files(file)
     page.locator("#status", has_text="Everything is as it was").wait_for()
+
+
+def newest(studio: Studio) -> tuple[GenerationRequest, np.ndarray, bytes]:
+    """Return request, pixels and file of the image that was made last."""
+    gallery = studio.history("")
+    record = gallery.search(Search(), limit=1)[0]
+    data = gallery.png(record.record_id)
+    return record.request, np.asarray(images.load(data), np.int16), data

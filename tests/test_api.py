@@ -152,7 +152,7 @@ def test_errors_are_sentences(client: Client, values: dict[str, Any], words: str
     ("values", "words"),
     [
         ({"condition": "nothing"}, "no kind of control map nothing"),
-        ({"condition": "colour_grid"}, "no control network here for colour_grid"),
+        ({"condition": "blur"}, "no control network here for blur"),
         ({"network": "nothing"}, "no control network nothing"),
         ({"settings": {"colour": "red"}}, "no setting colour"),
     ],

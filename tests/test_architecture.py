@@ -57,19 +57,27 @@ ARROWS: dict[str, set[str]] = {
     "backend": _WORDS | _NETWORK | _SAMPLING | _MACHINE | {"images", "store", "controls", "metrics", "miniature"},
     "job": {"request", "protocol"},
     "workers": {"errors", "request", "protocol", "store", "job"},
+    "picture_folders": {"errors"},
+    "trainings": _WORDS | {"weights", "picture_folders"},
     "jobs": _WORDS | {"images", "store", "controls", "pnginfo", "history", "job", "workers"},
-    "miniature": _WORDS | {"images", "tensors", "codec", "samplers"},
+    "miniature": _WORDS | {"images", "tensors", "codec", "samplers", "controls"},
     "training": _WORDS | _NETWORK | (_SAMPLING - {"pipeline"}) | {"images", "controls", "miniature"},
     "evaluation": _WORDS
     | _NETWORK
     | _SAMPLING
     | {"images", "controls", "metrics", "miniature", "training", "jobs", "generate"},
+    "hint_pictures": _WORDS | {"jobs", "generate"},
+    "running": set(),
+    "load_test": {"text", "running"},
     "doctor": _WORDS | _MACHINE,
     "generate": _WORDS | {"images", "store", "pnginfo", "parameters", "history", "jobs", "backend"},
-    "benchmark": _WORDS | _NETWORK | _SAMPLING | {"images", "store", "controls", "weights", "history", "backend"},
+    "benchmark": _WORDS
+    | _NETWORK
+    | _SAMPLING
+    | {"images", "store", "controls", "weights", "history", "backend", "running"},
     "ui": _WORDS | {"images", "contact_sheet"},
     "accounts": {"errors", "text"},
-    "app": _WORDS | _MACHINE | {"accounts", "ui", "jobs", "workers", "backend", "history", "store"},
+    "app": _WORDS | _MACHINE | {"accounts", "ui", "trainings", "jobs", "workers", "backend", "history", "store"},
 }
 
 # Parts that hold to the standard library and to each other.
@@ -89,8 +97,10 @@ WITHOUT_HEAVY = {
     "job",
     "workers",
     "jobs",
+    "picture_folders",
+    "trainings",
 }
-WITH_GRADIO = {"ui", "app"}
+WITH_GRADIO = {"ui", "app", "load_test"}
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40

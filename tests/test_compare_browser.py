@@ -9,6 +9,7 @@ from PIL import Image
 
 from cnxs.ui.page import build_ui, launch_options
 from tests.browser import serve
+from tests.real_page import one_job
 from tests.test_page_browser import STAGE, Studio, finished, pixels, ready, upload
 
 pytestmark = pytest.mark.browser
@@ -67,9 +68,8 @@ def choose_rows(page: Any, name: str) -> None:
 
 
 def compared(page: Any) -> None:
-    page.locator("#compare").click()
-    page.locator("#cancel").wait_for()
-    finished(page)
+    with one_job(page):
+        page.locator("#compare").click()
 
 
 def test_a_set_of_strengths_is_one_click_and_a_finer_strip_goes_around_one(

@@ -165,6 +165,27 @@ def test_colour_grid_has_flat_cells_of_mean_colour() -> None:
             assert np.abs(picture[cell].mean(axis=(0, 1)) - grid[cell][0, 0]).max() <= 1
 
 
+def test_a_silhouette_is_what_stands_before_the_ground() -> None:
+    picture = np.full((120, 160, 3), (230, 200, 90), np.uint8)
+    cv2.circle(picture, (80, 60), 40, (60, 40, 160), -1)
+    cv2.circle(picture, (80, 60), 4, (230, 200, 90), -1)  # an eye of the ground's colour belongs to it
+    picture[100:102, 10:12] = 0  # a speck does not
+    silhouette = np.asarray(controls.draw(Image.fromarray(picture), kind="silhouette", params={}).map)
+    wanted = np.zeros((120, 160), np.uint8)
+    cv2.circle(wanted, (80, 60), 40, 255, -1)
+    assert np.array_equal(silhouette, wanted[..., None].repeat(3, axis=2))
+    pale = controls.draw(Image.fromarray(picture), kind="silhouette", params={"difference": 128}).map
+    assert np.array_equal(pale, silhouette), "the difference in any channel counts"
+
+
+def test_a_broad_hole_in_a_silhouette_stays_open_and_a_plain_picture_has_none() -> None:
+    ring = np.full((100, 100, 3), 255, np.uint8)
+    cv2.circle(ring, (50, 50), 30, (0, 0, 0), 10)
+    assert controls.DRAWERS["silhouette"](ring, difference=24)[50, 50, 0] == 0
+    plain = controls.draw(Image.new("RGB", (48, 32), (12, 200, 99)), kind="silhouette", params={}).map
+    assert not np.asarray(plain).any()
+
+
 def test_a_constant_picture_stays_what_it_is_under_blur_and_grid() -> None:
     flat = Image.new("RGB", (48, 32), (12, 200, 99))
     for kind in ("blur", "colour_grid"):

@@ -1,5 +1,6 @@
 """The history, exports, settings files and links in a headless Chromium, on a backend without a model."""
 
+import base64
 import io
 import json
 import zipfile
@@ -261,6 +262,37 @@ def test_settings_are_saved_and_come_back(visit: Callable[..., Any], photo: Imag
     other = json.dumps({"some": "other file"}).encode()
     restore.set_input_files({"name": "x.json", "mimeType": "application/json", "buffer": other})
     page.get_by_text("These settings cannot be read").wait_for()
+
+
+def test_a_picture_that_is_dropped_on_the_page_brings_everything_back(
+    visit: Callable[..., Any], photo: Image.Image
+) -> None:
+    page = visit("drop")
+    upload(page, photo)
+    page.locator("#prompt textarea").fill("a red fox")
+    enter(page, "#control-scale input[type=number]", "0.7")
+    page.locator("#generate").click()
+    finished(page)
+    _, data = downloaded(page, "#download")
+    page.reload()
+    page.locator("#device .note").wait_for()
+    page.locator("#prompt textarea").fill("something else")
+    page.locator("#photo button[aria-label^=Remove]").click()
+    page.locator("#control-map").wait_for(state="hidden")
+    page.evaluate(
+        """(text) => {
+            const files = new DataTransfer();
+            const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+            files.items.add(new File([bytes], "made.png", { type: "image/png" }));
+            const drop = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: files });
+            document.querySelector("#column-result").dispatchEvent(drop);
+        }""",
+        base64.b64encode(data).decode(),
+    )
+    page.locator("#status", has_text="Everything is as it was").wait_for()
+    page.locator("#control-map img").wait_for()
+    assert page.locator("#prompt textarea").input_value() == "a red fox"
+    assert float(page.locator("#control-scale input[type=number]").input_value()) == 0.7
 
 
 def test_a_link_carries_the_settings_to_another_browser(visit: Callable[..., Any], photo: Image.Image) -> None:

@@ -85,3 +85,27 @@ def test_a_csv_without_prompts_is_said(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stopped:
         run("--prompts", tmp_path / "prompts.csv", "--out", tmp_path / "out")
     assert "no column named prompt" in str(stopped.value)
+
+
+def test_frames_of_a_clip_go_in_by_number_and_come_out_under_their_names(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "left.png").rename(photos / "frame10.png")
+    (photos / "right.png").rename(photos / "frame9.png")
+    options = ("--control", photos, "--prompt", "a red apple", "--frames", "--seeds", "4", "--out", tmp_path / "out")
+    run(*options)
+    told = capsys.readouterr()
+    assert told.err.index("frame9.png  ") < told.err.index("frame10.png  ")
+    assert "frames per second" in told.out
+    requests = [pnginfo.read((tmp_path / "out" / f"frame{i}.png").read_bytes()).request for i in (9, 10)]
+    assert [request.seed for request in requests if request] == [4, 4]
+
+
+@pytest.mark.parametrize("more", [("--seeds", "1,2"), ("--strengths", "0,1"), ("--control", "left.png")])
+def test_a_frame_gives_one_picture(photos: Path, tmp_path: Path, more: tuple[str, str]) -> None:
+    values = {"--control": photos, "--out": tmp_path / "out"} | {
+        more[0]: photos / more[1] if more[0] == "--control" else more[1]
+    }
+    with pytest.raises(SystemExit) as stopped:
+        run(*(part for option in values.items() for part in option), "--frames")
+    assert "one picture is made of each" in str(stopped.value)

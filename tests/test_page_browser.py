@@ -208,6 +208,13 @@ def test_an_example_needs_one_click(visit: Callable[..., Any]) -> None:
     assert page.locator("#prompt textarea").input_value()
 
 
+def test_a_sketch_as_example_is_followed_by_the_sketch_network(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.locator("#advanced button").first.click()
+    page.locator("#examples button").nth(3).click()
+    page.wait_for_function("document.querySelector('#network input').value.toLowerCase().includes('scribble')")
+
+
 def test_a_phone_shows_one_column_in_german(visit: Callable[..., Any]) -> None:
     page = visit(viewport=PHONE, locale="de-DE")
     assert page.locator("#generate").inner_text() == "Erzeugen"

@@ -9,11 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cnxs import images
 from cnxs.jobs import Studio
-from cnxs.records import Search
-from cnxs.request import GenerationRequest
-from tests.real_page import generate, ready, real_page, restore, set_steps
+from tests.real_page import generate, newest, ready, real_page, restore, set_steps
 
 pytestmark = pytest.mark.browser
 
@@ -35,14 +32,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, s
     save_lora(models / "for-others.safetensors", context_width=768)
     with real_page(tmp_path_factory.mktemp("outputs"), models=models) as served:
         yield served
-
-
-def newest(studio: Studio) -> tuple[GenerationRequest, np.ndarray, bytes]:
-    """Return request, pixels and file of the image that was made last."""
-    gallery = studio.history("")
-    record = gallery.search(Search(), limit=1)[0]
-    data = gallery.png(record.record_id)
-    return record.request, np.asarray(images.load(data), np.int16), data
 
 
 def with_example(page: Any) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cnxs import images, pnginfo
-from tests.program import ROOT, started
+from cnxs.running import ROOT
+from tests.program import started
 
 README = (ROOT / "README.md").read_text("utf-8")
 ADDRESS = "http://127.0.0.1:7860"

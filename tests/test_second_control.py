@@ -148,8 +148,8 @@ def test_a_region_that_is_not_here_is_told(session: Session) -> None:
 def test_all_maps_are_drawn_and_one_is_chosen(session: Session) -> None:
     maps = AllMaps(session.handlers, session.handlers.sources)
     strip = session.apply(maps.show(session.values, ENGLISH))["maps_strip"]
-    assert strip.count("<img") == len(KINDS) == 6
-    assert strip.count("disabled") == 2  # blur and colour grid: no control here follows them
+    assert strip.count("<img") == len(KINDS) == 7
+    assert strip.count("disabled") == 3  # blur, colour grid and silhouette: no control here follows them
     assert 'data-cell="0" aria-pressed="true"' in strip
     chosen: Any = Choice(KINDS.index("line_art"))
     assert session.apply(maps.use("miniature", chosen)) == {"kind": "line_art", "maps_strip": ""}

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnxs import images
 from cnxs.jobs import Studio
-from cnxs.records import Search
 from cnxs.ui.start_picture import CHANGE
-from tests.real_page import generate, one_job, ready, real_page, restore, set_steps
+from tests.real_page import generate, newest, one_job, ready, real_page, restore, set_steps
 
 pytestmark = pytest.mark.browser
 
@@ -22,14 +20,6 @@ STEPS = 3
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, str]]:
     with real_page(tmp_path_factory.mktemp("outputs")) as served:
         yield served
-
-
-def newest(studio: Studio) -> tuple[Any, np.ndarray, bytes]:
-    """Return request, pixels and file of the image that was made last."""
-    gallery = studio.history("")
-    record = gallery.search(Search(), limit=1)[0]
-    data = gallery.png(record.record_id)
-    return record.request, np.asarray(images.load(data), np.int16), data
 
 
 def paint(page: Any, *, height: float) -> None:
@@ -87,7 +77,9 @@ def test_what_is_painted_over_becomes_new_and_everything_comes_back(
     assert more[int(0.3 * 256), 128] == more[int(0.7 * 256), 128] == 255
 
 
-def test_a_finished_image_becomes_larger(served: tuple[Studio, str], open_page: Callable[..., Any]) -> None:
+def test_a_finished_image_becomes_larger_and_that_comes_back(
+    served: tuple[Studio, str], open_page: Callable[..., Any]
+) -> None:
     studio, url = served
     page = open_page(url)
     ready(page)
@@ -98,10 +90,17 @@ def test_a_finished_image_becomes_larger(served: tuple[Studio, str], open_page: 
     first, small, _ = newest(studio)
     with one_job(page):
         page.locator("#larger").click()
-    second, large, _ = newest(studio)
+    second, large, png = newest(studio)
     assert (second.width, second.height, second.change) == (384, 384, 0.4)
     assert (second.seed, second.prompt, second.steps) == (first.seed, first.prompt, first.steps)
     assert studio.get_image(second.controls[0].map_id).size == (384, 384)
     assert large.shape == (384, 384, 3)
     upscaled = np.asarray(Image.fromarray(small.astype(np.uint8)).resize((384, 384)), np.int16)
     assert 1 < np.abs(large - upscaled).mean() < 20
+
+    restore(page, png)
+    page.locator("#mask canvas").wait_for()
+    generate(page)
+    again, same, _ = newest(studio)
+    assert again == second
+    np.testing.assert_array_equal(same, large)

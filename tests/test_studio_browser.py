@@ -16,9 +16,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from gradio_client import Client, handle_file
 from PIL import Image
 
 from cnxs import metrics
+from tests.real_page import one_job
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,8 +33,10 @@ def studio_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    outputs = tmp_path_factory.mktemp("outputs")
-    command = [sys.executable, "app.py", "--port", str(port), "--threads", "1", "--outputs", str(outputs)]
+    place = tmp_path_factory.mktemp("studio")
+    command = [sys.executable, "app.py", "--port", str(port), "--threads", "1"]
+    for folder in ("outputs", "models", "datasets"):
+        command += [f"--{folder}", str(place / folder)]
     app = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 120
@@ -86,10 +90,8 @@ def generate(page: Any, strength: float) -> Image.Image:
     field = page.locator("#control-scale input[type=number]")
     field.fill(str(strength))
     field.press("Tab")
-    page.locator("#generate").click()
-    page.locator("#cancel").wait_for(state="visible")
-    page.locator("#cancel").wait_for(state="hidden")
-    page.locator("#result-actions").wait_for(state="visible")
+    with one_job(page):
+        page.locator("#generate").click()
     return shown_picture(page)
 
 
@@ -97,7 +99,7 @@ def test_the_result_follows_the_drawn_lines(studio_url: str, open_page: Callable
     page = open_page(studio_url)
     drawn = draw_circle(page)
     page.locator("#control-map img").wait_for(state="visible")
-    page.locator("#prompt textarea").fill("a red apple, 3d render")
+    page.locator("#prompt textarea").fill("a sailboat, 3d render, white background")
     page.get_by_text("Advanced").first.click()
     page.locator("#random-seed input").uncheck()
 
@@ -107,3 +109,67 @@ def test_the_result_follows_the_drawn_lines(studio_url: str, open_page: Callable
     with_control, without = (recall(generate(page, strength)) for strength in (1, 0))
     assert with_control >= 0.7
     assert with_control >= without + 0.3
+
+
+def disc(size: int) -> bytes:
+    """Return a picture of a disc as PNG bytes."""
+    pixels = np.full((256, 256, 3), 40, np.uint8)
+    cv2.circle(pixels, (100, 128), size, (90, 160, 250), -1)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+@pytest.mark.slow
+def test_a_control_is_trained_and_tried_at_once(studio_url: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(studio_url)
+    page.locator("#device .note").wait_for()
+    page.locator("#train-open").click()
+    uploads = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": disc(30 + 10 * n)} for n in range(4)]
+    page.locator("#train-files input[type=file]").set_input_files(uploads)
+    page.locator("#train-files", has_text="3.png").wait_for()
+    page.locator("#train-caption textarea, #train-caption input").fill("a disc")
+    page.locator("#train-name textarea, #train-name input").fill("mine")
+    page.locator("#train-minutes input").fill("60")
+    page.locator("#train-start").click()
+    page.locator("#train-curve svg").wait_for(timeout=240_000)
+    page.locator("#train-stop").click()
+    page.locator("#train-status [data-state=stopped]").wait_for(timeout=120_000)
+    page.locator("#train-try").click()
+    page.locator("#train").wait_for(state="hidden")
+    page.locator("#photo input[type=file]").set_input_files(uploads[0])
+    page.locator("#control-map img").wait_for(state="visible")
+    page.locator("#advanced > button").click()
+    assert page.locator("#network input").input_value().startswith("mine")
+    page.locator("#prompt textarea").fill("a blue disc")
+    assert generate(page, 1).size == (256, 256)
+
+
+def test_programs_and_the_command_line_get_the_pixels_of_the_page(
+    studio_url: str, open_page: Callable[..., Any], photo: Image.Image, tmp_path: Path
+) -> None:
+    file, prompt = tmp_path / "photo.png", "a red apple, 3d render"
+    photo.save(file)
+    page = open_page(studio_url)
+    page.locator("#photo input[type=file]").set_input_files(file)
+    page.locator("#control-map img").wait_for(state="visible")
+    page.locator("#prompt textarea").fill(prompt)
+    page.get_by_text("Advanced").first.click()
+    page.locator("#random-seed input").uncheck()
+    for name, value in (("seed", 11), ("steps", 3)):
+        field = page.locator(f"#{name} input[type=number]")
+        field.fill(str(value))
+        field.press("Tab")
+    page.locator("#generate").click()
+    page.locator("#download").wait_for(state="visible")
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    expected = download.value.path().read_bytes()
+
+    client = Client(studio_url, verbose=False, download_files=tmp_path, analytics_enabled=False)
+    path, _ = client.predict(prompt, handle_file(file), seed=11, steps=3, api_name="/generate")
+    client.close()
+    command = [sys.executable, "-m", "cnxs.generate", "--control", file, "--prompt", prompt, "--out", tmp_path / "out"]
+    command += ["--seeds", "11", "--steps", "3", "--threads", "1"]
+    subprocess.run([str(part) for part in command], cwd=ROOT, check=True, capture_output=True)
+    shown = np.asarray(Image.open(io.BytesIO(expected)))
+    for one in (path, tmp_path / "out" / "photo-s1-11.png"):
+        np.testing.assert_array_equal(np.asarray(Image.open(one)), shown)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 
 from cnxs.checkpoints import native
-from cnxs.errors import CheckpointError, InputError
+from cnxs.errors import CheckpointError, InputError, UnavailableError
 from cnxs.training.config import PRESETS, TrainingConfig
 from cnxs.training.coupled import CoupledTraining
 from cnxs.training.data import BatchOrder
@@ -142,6 +143,31 @@ def test_a_batch_in_parts_gives_the_same_gradients(tmp_path: Path) -> None:
         torch.testing.assert_close(dict(parts.control.named_parameters())[name].grad, parameter.grad)
 
 
+def test_checkpointed_blocks_give_the_same_gradients(tmp_path: Path) -> None:
+    plain, checkpointed = (trainer(config(tmp_path, gradient_checkpointing=on)) for on in (False, True))
+    for run in (plain, checkpointed):
+        run._optimize = lambda: None
+        run.update(np.arange(4))
+    theirs = dict(checkpointed.control.named_parameters())
+    assert theirs.keys() == dict(plain.control.named_parameters()).keys()
+    assert all(torch.equal(theirs[name].grad, p.grad) for name, p in plain.control.named_parameters())
+    assert checkpointed.validate() == plain.validate()
+
+
+def test_an_eight_bit_optimizer_needs_its_package(tmp_path: Path) -> None:
+    settings = config(tmp_path, optimizer="adamw8bit")
+    if find_spec("bitsandbytes") is None:
+        with pytest.raises(UnavailableError, match="bitsandbytes"):
+            trainer(settings)
+        return
+    finish(trainer(settings), steps=2)
+    rest = trainer(settings)
+    assert rest.step == 2
+    finish(rest)
+    with pytest.raises(InputError, match="optimizer"):
+        trainer(config(tmp_path))
+
+
 _WORKER = """
 import sys, torch
 from pathlib import Path
@@ -233,6 +259,17 @@ def test_saves_leave_a_curve_and_a_sheet(tmp_path: Path) -> None:
     ):
         assert plot.size == (900, 480)
         assert sheet.size == (5 * (64 + 4), 3 * (64 + 4)), "map, itself and three strengths; one row for each sample"
+
+
+def test_a_line_of_the_curve_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
+    run = trainer(config(tmp_path))
+    finish(run)
+    whole = run.curve.path.read_bytes()
+    run.curve.path.write_bytes(whole[:-4])
+    assert [row["step"] for row in run.curve.rows()] == ["1", "2", "3"]
+    run.curve.cut(2)
+    assert [row["step"] for row in run.curve.rows()] == ["1", "2"]
+    assert run.curve.path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:3])
 
 
 def test_a_polite_kill_asks_the_run_to_stop() -> None:

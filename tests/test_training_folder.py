@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from cnxs.checkpoints import native
-from cnxs.errors import InputError
+from cnxs.errors import InputError, UnavailableError
 from cnxs.training import cache
 from cnxs.training.__main__ import main
 from cnxs.training.folder import find_pictures, kind_for, read
@@ -45,6 +45,7 @@ def test_captions_stand_beside_pictures_or_in_one_file(pictures: Path) -> None:
     (pictures / "3.txt").unlink()
     with pytest.raises(InputError, match=r"3\.png has no caption \(1 pictures"):
         find_pictures(pictures)
+    assert [item.caption for item in find_pictures(pictures, caption="a disc")][2:4] == ["disc number 2", "a disc"]
     (pictures / "metadata.jsonl").write_text(json.dumps({"file_name": "3.png", "text": "a third"}) + "\n", "utf-8")
     assert [item.caption for item in find_pictures(pictures)][2:4] == ["disc number 2", "a third"]
     (pictures / "metadata.jsonl").write_text('{"file_name": "3.png"}\n', "utf-8")
@@ -82,12 +83,32 @@ def test_pictures_keep_their_shape_and_maps_fit(pictures: Path) -> None:
     assert np.asarray(control_map).any()
 
 
+def test_canny_maps_have_chance_thresholds_that_the_name_decides(pictures: Path, tmp_path: Path) -> None:
+    discs = np.full((128, 128, 3), 40, np.uint8)
+    for row in range(9):
+        cv2.circle(discs, (24 + 40 * (row % 3), 24 + 40 * (row // 3)), 14, (60 + 10 * row,) * 3, -1)
+    for number in range(8):
+        Image.fromarray(discs).save(pictures / f"{number}.png")
+
+    def maps(condition: str) -> list[bytes]:
+        found = find_pictures(pictures)
+        return [read(item, condition=condition, native_size=128)[1].tobytes() for item in found]
+
+    drawn = maps("canny")
+    assert drawn == maps("canny")
+    assert set(b"".join(drawn)) == {0, 255}
+    assert len(set(drawn)) > 2
+    assert len(set(maps("soft_edge"))) == 1, "other kinds have no chance in them"
+
+
 def test_one_command_makes_a_control_from_a_folder(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     (pictures / "4.png").write_bytes((pictures / "4.png").read_bytes()[:200])
     assert main([*command(tmp_path, pictures), "--dry-run"]) == 0
-    assert "8 pictures" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    for words in ("8 pictures", "memory, estimated", "(2 images at a time)", "time, estimated", "2 steps"):
+        assert words in told
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures"], "a dry run writes nothing"
 
     with caplog.at_level(logging.WARNING, logger="cnxs.training.folder"):
@@ -117,7 +138,7 @@ def test_finished_shards_are_kept(pictures: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(cache, "_SHARD", 3)
     asked: list[str] = []
 
-    def sample(image: Image.Image, control_map: Image.Image, caption: str, *, base: object) -> dict:
+    def sample(image: Image.Image, control_map: Image.Image, caption: str, *, base: object, channels: int) -> dict:
         asked.append(caption)
         if caption == "disc number 4" and len(asked) < 12:
             raise KeyboardInterrupt
@@ -125,6 +146,10 @@ def test_finished_shards_are_kept(pictures: Path, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(cache, "_sample", sample)
     folder = cache.cache_folder(settings, found, base)
+    monkeypatch.setattr(cache, "estimated_bytes", lambda count, **_: 10**18)
+    with pytest.raises(UnavailableError, match=r"about 1000000000\.0 GB"):
+        cache.fill(folder, found, config=settings, base=base)
+    monkeypatch.setattr(cache, "estimated_bytes", lambda count, **_: 0)
     with pytest.raises(KeyboardInterrupt):
         cache.fill(folder, found, config=settings, base=base)
     assert [path.name for path in folder.iterdir()] == ["00000.safetensors"]
@@ -142,3 +167,6 @@ def test_a_bad_command_ends_in_a_sentence(tmp_path: Path, pictures: Path, capsys
     assert "no base model" in capsys.readouterr().err
     assert main([*command(tmp_path, pictures), "--pool", str(tmp_path)]) == 2
     assert "--images" in capsys.readouterr().err
+    (pictures / "3.txt").unlink()
+    assert main(command(tmp_path, pictures)) == 2
+    assert "3.png has no caption" in capsys.readouterr().err

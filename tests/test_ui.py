@@ -207,7 +207,7 @@ def test_only_kinds_with_a_network_are_offered_and_near_ones_are_marked(session:
     miniature = {choice.kind.name: choice for choice in form.kind_choices(models, "miniature")}
     assert not miniature["scribble"].near
     assert miniature["line_art"].near
-    assert "colour_grid" not in miniature  # nothing was trained for colours
+    assert "blur" not in miniature  # nothing was trained for it
     assert form.kind_choices(models, "sd15")[1].near  # its scribbles drive the Canny network
 
 

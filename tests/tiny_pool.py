@@ -11,7 +11,8 @@ from PIL import Image
 from cnxs.codec import PatchCodec
 from cnxs.metrics import canny_edges
 from cnxs.miniature import ASSETS
-from cnxs.miniature.cases import load_cases, load_pictures
+from cnxs.miniature.cases import load_cases, load_depth_maps, load_pictures
+from cnxs.miniature.maps import random_colour_map
 
 
 def write_pool(folder: Path, count: int, *, extra: Sequence[tuple[str, np.ndarray]] = ()) -> Path:
@@ -27,3 +28,11 @@ def write_pool(folder: Path, count: int, *, extra: Sequence[tuple[str, np.ndarra
     (folder / "captions.json").write_text(json.dumps(captions), "utf-8")
     (folder / "pool.json").write_text(json.dumps({"done": count}), "utf-8")
     return folder
+
+
+def maps_without_lines(count: int) -> list[tuple[str, np.ndarray]]:
+    """Return colour grids and depth maps of the first `count` cases, for `write_pool`."""
+    rng = np.random.default_rng(0)
+    colours = np.stack([random_colour_map(picture, rng=rng) for picture in load_pictures()[:count]])
+    planes = [np.stack([depth > 0, depth == 255]).reshape(2, -1) for depth in load_depth_maps()[:count]]
+    return [("colour", colours), ("depth", np.packbits(np.stack(planes), axis=-1))]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, PreTrainedModel
 
 from cnxs.bases.loaded import LoadedBase, file_sha256, finished
 from cnxs.bases.vae import load_vae, read_config
@@ -41,7 +41,7 @@ def load_folder(
         CheckpointError: if a part is missing, damaged, or there as a pickle only.
     """
     try:
-        unet = _part(UNet2DConditionModel, folder / "unet", dtype)
+        unet = load_part(UNet2DConditionModel, folder / "unet", dtype)
         tokenizers, encoders = _text_parts(folder, dtype)
         codec = _codec(folder, dtype, vae)
         scheduler_config = read_config(folder / "scheduler", "scheduler_config.json")
@@ -69,8 +69,13 @@ def unet_sha256(folder: Path) -> str:
     return ""
 
 
-def _part(model: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """Load one network of the folder: safetensors only, the variant nearest to the dtype."""
+def load_part(model: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Load one network of a base's folder: safetensors only, the variant nearest to the dtype.
+
+    Raises:
+        CheckpointError: if it is there as a pickle only.
+        OSError: if it is damaged or not there.
+    """
     names = [file.name for file in folder.glob("*.safetensors*")]
     if not names and any(folder.glob("*.bin")):
         raise CheckpointError("base_pickles_only", folder=folder.parent.name, part=folder.name)
@@ -78,7 +83,7 @@ def _part(model: Any, folder: Path, dtype: torch.dtype) -> Any:
     here = {_HALF if f".{_HALF}" in name else _FULL for name in names}
     order = (_HALF, _FULL) if dtype != torch.float32 else (_FULL, _HALF)
     variant = next((variant for variant in order if variant in here), None)
-    keywords = {"dtype" if model.__module__.startswith("transformers.") else "torch_dtype": dtype}
+    keywords = {"dtype" if PreTrainedModel in model.__mro__ else "torch_dtype": dtype}
     loaded = model.from_pretrained(folder, variant=variant, use_safetensors=True, local_files_only=True, **keywords)
     # Out of the mapped file: replacing that while the app runs would crash it, and where a weight lies in it, off the
     # grid of the processor's vectors, changes the last bit of sums.
@@ -92,7 +97,7 @@ def _text_parts(folder: Path, dtype: torch.dtype) -> tuple[list[Any], list[Any]]
     for suffix, model in (("", CLIPTextModel), ("_2", CLIPTextModelWithProjection)):
         if (folder / f"text_encoder{suffix}").is_dir():
             tokenizers.append(CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}", local_files_only=True))
-            encoders.append(_part(model, folder / f"text_encoder{suffix}", dtype))
+            encoders.append(load_part(model, folder / f"text_encoder{suffix}", dtype))
     if not encoders:
         raise CheckpointError("base_incomplete", folder=folder.name, reason="text_encoder/ is missing")
     return tokenizers, encoders
@@ -106,4 +111,4 @@ def _codec(folder: Path, dtype: torch.dtype, vae: Path | None) -> LatentCodec:
         return codec
     if vae is not None:
         return KLCodec(load_vae(vae, folder / "vae", dtype=dtype))
-    return KLCodec(_part(AutoencoderKL, folder / "vae", dtype))
+    return KLCodec(load_part(AutoencoderKL, folder / "vae", dtype))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cnxs.controls import as_is, blur, canny, colour_grid, detectors, line_art, scribble, soft_edge
+from cnxs.controls import as_is, blur, canny, colour_grid, detectors, line_art, scribble, silhouette, soft_edge
 from cnxs.errors import InputError
 from cnxs.images import Pixels
 from cnxs.registry import CONTROL_KINDS
@@ -22,6 +22,7 @@ DRAWERS: dict[str, Callable[..., Pixels]] = {
     "line_art": line_art.draw,
     "blur": blur.draw,
     "colour_grid": colour_grid.draw,
+    "silhouette": silhouette.draw,
 }
 
 

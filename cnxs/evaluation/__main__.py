@@ -1,9 +1,14 @@
 """Command line of the measurements.
 
 python -m cnxs.evaluation edges --sheet edges.png
+python -m cnxs.evaluation colours --sheet colours.png
+python -m cnxs.evaluation depths --sheet depths.png
+python -m cnxs.evaluation together --sheet together.png
 python -m cnxs.evaluation connections --plot connections.png
+python -m cnxs.evaluation bias --pools work/pool
 python -m cnxs.evaluation delay
 python -m cnxs.evaluation coco --images val2017 --captions captions_val2017.json --out coco
+python -m cnxs.evaluation results --pools work/pools --output work/results --budget-minutes 25
 python -m cnxs.evaluation ablation --pools work/pool --output work/ablation --images 24000
 """
 
@@ -12,27 +17,19 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-
-import torch
 
 from cnxs import text
-from cnxs.checkpoints import native
-from cnxs.errors import InputError, UserError
-from cnxs.evaluation import ablation_command, coco
+from cnxs.errors import UserError
+from cnxs.evaluation import ablation_command, bias_command, coco, connections_command, own_commands, results_command
+from cnxs.evaluation import options as shared
 from cnxs.evaluation.bench import Bench
-from cnxs.evaluation.connections import measure_connections
 from cnxs.evaluation.delay import mean_delays, miniature_unet, probe_types, stable_diffusion_unet
 from cnxs.evaluation.following import EDGE_TOLERANCE, LINE_TOLERANCE, Following, follow
-from cnxs.evaluation.plot import effects_plot
 from cnxs.evaluation.sheet import Section, contact_sheet
 from cnxs.evaluation.subjects import case_pictures, drawing_subjects, edge_subjects, line_subjects
-from cnxs.evaluation.tables import delays_table, edges_table, effects_table, lines_table
-from cnxs.miniature import ASSETS
-from cnxs.miniature.cases import COUNT
+from cnxs.evaluation.tables import delays_table, edges_table, lines_table
 from cnxs.model import ControlNetXS
 
-CONDITIONS = ("canny", "scribble")
 SHOWN = 12  # subjects of each section of the sheet, and drawings
 
 
@@ -46,48 +43,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def find_controls(paths: Sequence[Path]) -> list[Path]:
-    """Return the control files among `paths`, folders opened, that follow edges or lines.
-
-    Raises:
-        InputError: if there are none.
-    """
-    files = [file for path in paths for file in (sorted(path.glob("*.safetensors")) if path.is_dir() else [path])]
-    found = [file for file in files if native.read_spec(file).condition in CONDITIONS]
-    if not found:
-        raise InputError(
-            "evaluation_no_control", given=", ".join(map(str, paths)), allowed=text.get("cli.evaluation_conditions")
-        )
-    return sorted(found, key=lambda file: CONDITIONS.index(native.read_spec(file).condition))
-
-
 def _edges(options: argparse.Namespace) -> int:
-    bench = _bench(options)
-    files = find_controls(options.controls)
-    stems = [file.stem for file in files]
-    controls = {
-        file.stem if stems.count(file.stem) == 1 else str(file.with_suffix("")): native.load(file) for file in files
-    }
-    sections: list[Section] = []
-    print(_settings(options), flush=True)
+    bench = shared.open_bench(options)
+    controls = shared.load_controls(bench, shared.find_controls(options.controls))
+    sections: list[Section[Following]] = []
+    print(shared.settings_line(options), flush=True)
     for name, control in controls.items():
-        bench.check(control)
         own = _follow_edges if control.spec.condition == "canny" else _follow_lines
         sections.append(own(bench, control, name, options.cases))
-        print(_shown(sections[-1].following), flush=True)
+        print(_shown(sections[-1].followed), flush=True)
     # The last network is the one for lines where there is one.
     name, control = list(controls.items())[-1]
     sections.append(_follow_drawings(bench, control, name, min(options.cases, SHOWN)))
-    print(_shown(sections[-1].following), flush=True)
-    if options.json:
-        _write_json(options, [_record(section.following) for section in sections])
-    if options.sheet:
-        options.sheet.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(sections, rows=SHOWN).save(options.sheet, optimize=True)
+    print(_shown(sections[-1].followed), flush=True)
+    shared.write_json(options, [_record(section.followed) for section in sections])
+    shared.write_sheet(options, lambda: contact_sheet(sections, rows=SHOWN))
     return 0
 
 
-def _follow_edges(bench: Bench, control: ControlNetXS, network: str, count: int) -> Section:
+def _follow_edges(bench: Bench, control: ControlNetXS, network: str, count: int) -> Section[Following]:
     subjects = edge_subjects(count)
     following = follow(
         bench,
@@ -97,12 +71,12 @@ def _follow_edges(bench: Bench, control: ControlNetXS, network: str, count: int)
         kind="cases",
         tolerance=EDGE_TOLERANCE,
         references=case_pictures(count),
-        report=_report,
+        report=shared.report,
     )
     return Section(subjects, following)
 
 
-def _follow_lines(bench: Bench, control: ControlNetXS, network: str, count: int) -> Section:
+def _follow_lines(bench: Bench, control: ControlNetXS, network: str, count: int) -> Section[Following]:
     subjects = line_subjects(count)
     following = follow(
         bench,
@@ -112,34 +86,17 @@ def _follow_lines(bench: Bench, control: ControlNetXS, network: str, count: int)
         kind="line_maps",
         strengths=(0.0, 1.0),
         tolerance=LINE_TOLERANCE,
-        report=_report,
+        report=shared.report,
     )
     return Section(subjects, following)
 
 
-def _follow_drawings(bench: Bench, control: ControlNetXS, network: str, count: int) -> Section:
+def _follow_drawings(bench: Bench, control: ControlNetXS, network: str, count: int) -> Section[Following]:
     subjects = drawing_subjects(count, condition=control.spec.condition)
     following = follow(
-        bench, subjects, control, network=network, kind="drawings", tolerance=LINE_TOLERANCE, report=_report
+        bench, subjects, control, network=network, kind="drawings", tolerance=LINE_TOLERANCE, report=shared.report
     )
     return Section(subjects, following)
-
-
-def _connections(options: argparse.Namespace) -> int:
-    bench = _bench(options)
-    file = find_controls([options.control])[0]
-    control = native.load(file)
-    bench.check(control)
-    subjects = edge_subjects(options.cases) if control.spec.condition == "canny" else line_subjects(options.cases)
-    print(_settings(options), flush=True)
-    effects = measure_connections(bench, subjects, control, report=_report)
-    print(f"\n{text.get('cli.evaluation_connections_title', network=file.stem)}\n\n{effects_table(effects)}")
-    if options.json:
-        _write_json(options, [asdict(effect) for effect in effects])
-    if options.plot:
-        options.plot.parent.mkdir(parents=True, exist_ok=True)
-        effects_plot(effects).save(options.plot, optimize=True)
-    return 0
 
 
 def _delay(options: argparse.Namespace) -> int:
@@ -151,20 +108,6 @@ def _delay(options: argparse.Namespace) -> int:
         means = {name: {stage: mean_delays(signals, stage) for stage in stages} for name, signals in probed.items()}
         options.json.write_text(json.dumps(means, indent=1) + "\n", "utf-8")
     return 0
-
-
-def _bench(options: argparse.Namespace) -> Bench:
-    if not 2 <= options.cases <= COUNT:
-        raise InputError("out_of_range", name="--cases", given=options.cases, minimum=2, maximum=COUNT)
-    if options.steps < 1:
-        raise InputError("out_of_range", name="--steps", given=options.steps, minimum=1, maximum=1000)
-    torch.set_num_threads(max(1, options.threads))
-    return Bench(steps=options.steps)
-
-
-def _settings(options: argparse.Namespace) -> str:
-    fields = {name: getattr(options, name) for name in ("cases", "steps", "threads")}
-    return text.get("cli.evaluation_settings", **fields)
 
 
 def _shown(following: Following) -> str:
@@ -185,42 +128,23 @@ def _record(following: Following) -> dict[str, object]:
     }
 
 
-def _write_json(options: argparse.Namespace, results: list[dict[str, object]]) -> None:
-    settings = {name: getattr(options, name) for name in ("cases", "steps", "threads")}
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps({**settings, "results": results}, indent=1) + "\n", "utf-8")
-
-
-def _report(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cnxs.evaluation", description=text.get("cli.evaluation"))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     edges = commands.add_parser("edges", help=text.get("cli.evaluation_edges"))
-    connections = commands.add_parser("connections", help=text.get("cli.evaluation_connections"))
     delay = commands.add_parser("delay", help=text.get("cli.evaluation_delay"))
-    folder = ASSETS / "controls"
-    edges.add_argument(
-        "--controls", type=Path, nargs="+", default=[folder], metavar="PATH", help=text.get("cli.evaluation_controls")
-    )
-    edges.add_argument("--sheet", type=Path, metavar="PNG", help=text.get("cli.evaluation_sheet"))
-    connections.add_argument(
-        "--control", type=Path, default=folder, metavar="FILE", help=text.get("cli.evaluation_control")
-    )
-    connections.add_argument("--plot", type=Path, metavar="PNG", help=text.get("cli.evaluation_plot"))
-    for command, cases in ((edges, COUNT), (connections, 8)):
-        command.add_argument("--cases", type=int, default=cases, metavar="N", help=text.get("cli.evaluation_cases"))
-        command.add_argument("--steps", type=int, default=20, metavar="N", help=text.get("cli.evaluation_steps"))
-        command.add_argument("--threads", type=int, default=1, metavar="N", help=text.get("cli.evaluation_threads"))
+    shared.add_controls(edges)
+    shared.add_sheet(edges)
+    shared.add_sampling(edges)
     delay.add_argument("--base", choices=("sd21", "miniature"), default="sd21", help=text.get("cli.evaluation_base"))
     pictures = commands.add_parser("coco", help=text.get("cli.coco"))
     coco.add_command(pictures)
-    for command, run in ((edges, _edges), (connections, _connections), (delay, _delay), (pictures, coco.run)):
-        command.add_argument("--json", type=Path, metavar="FILE", help=text.get("cli.evaluation_json"))
+    for command, run in ((edges, _edges), (delay, _delay), (pictures, coco.run)):
+        shared.add_json(command)
         command.set_defaults(run=run)
-    ablation_command.add_command(commands)
+    own_commands.add_commands(commands)
+    for module in (connections_command, bias_command, ablation_command, results_command):
+        module.add_command(commands)
     return parser
 
 

@@ -14,6 +14,7 @@ from cnxs import text
 from cnxs.evaluation.ablation import SHOWN, Reference, Result
 from cnxs.evaluation.charts import Series, line_chart, stacked
 from cnxs.evaluation.following import Row as Figures
+from cnxs.evaluation.options import provenance
 from cnxs.evaluation.subjects import case_pictures, edge_subjects
 from cnxs.evaluation.tables import markdown
 
@@ -23,6 +24,11 @@ _INK, _PAPER = (30, 30, 30), (255, 255, 255)
 
 def table(results: Sequence[Result], reference: Reference) -> str:
     """Return the table of all rows, between the base alone and what its autoencoder lets through."""
+    return markdown(text.get("cli.ablation_columns"), table_cells(results, reference))
+
+
+def table_cells(results: Sequence[Result], reference: Reference) -> list[list[str]]:
+    """Return the table's rows."""
     rows = [_plain_cells(results, reference)]
     for result in results:
         rows.append(
@@ -43,10 +49,8 @@ def table(results: Sequence[Result], reference: Reference) -> str:
             ]
         )
     ceiling = _figures(reference.ceiling)
-    rows.append(
-        [text.get("cli.evaluation_ceiling"), *[""] * 11, *ceiling, "", f"{1000 * reference.ceiling_frechet:.1f}"]
-    )
-    return markdown(text.get("cli.ablation_columns"), rows)
+    autoencoder = text.get("cli.evaluation_ceiling")
+    return [*rows, [autoencoder, *[""] * 11, *ceiling, "", f"{1000 * reference.ceiling_frechet:.1f}"]]
 
 
 def _plain_cells(results: Sequence[Result], reference: Reference) -> list[str]:
@@ -78,7 +82,7 @@ def budget_line(result: Result) -> str:
 def write(results: Sequence[Result], reference: Reference, folder: Path) -> None:
     """Write `ablation.json`, `ablation.csv`, `ablation.png`, `sheet.png`, and `widths.png` where there are widths."""
     records = [dataclasses.asdict(result) for result in results]
-    content = {"reference": dataclasses.asdict(reference), "rows": records}
+    content = {"provenance": provenance(), "reference": dataclasses.asdict(reference), "rows": records}
     (folder / "ablation.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     flat = [_flat(record) for record in records]
     with (folder / "ablation.csv").open("w", newline="", encoding="utf-8") as file:

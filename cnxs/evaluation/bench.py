@@ -6,14 +6,14 @@ Shapes: N subjects, C latent channels, H W the latent grid.
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from PIL import Image
 
 from cnxs.bases import LoadedBase, load_folder
-from cnxs.miniature import ASSETS
+from cnxs.miniature import ASSETS, SIZE
 from cnxs.model import ControlNetXS, check_match
 from cnxs.pipeline import Control, Pipeline
 from cnxs.registry import MINIATURE
@@ -34,7 +34,8 @@ class Subject:
     caption: str
     seed: int  # of the noise
     control_map: Image.Image  # RGB, 256 x 256
-    lines: np.ndarray  # (256, 256) bool, one pixel thin
+    # (256, 256) bool, one pixel thin; none where the map itself is compared
+    lines: np.ndarray = field(default_factory=lambda: np.zeros((SIZE, SIZE), bool))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,27 @@ class Bench:
                 [self._control(subject, control, control_scale, window) for subject in batch] for window in windows
             ]
             latents.append(self._denoise(batch, columns))
+            pictures += self.pipeline.decode(latents[-1])
+        return Samples(latents=torch.cat(latents), pictures=tuple(pictures))
+
+    def sample_together(self, parts: Sequence[tuple[Sequence[Subject], ControlNetXS, float]]) -> Samples:
+        """Generate one picture per subject with several controls at once.
+
+        Args:
+            parts: for each control the subjects with its maps, itself, and its strength. The subjects of all parts have
+                the same captions and seeds; a control of strength 0 is left out.
+        """
+        acting = [part for part in parts if part[2] != 0]
+        if not acting:
+            return self.sample_plain(parts[0][0])
+        latents, pictures = [], []
+        for start in range(0, len(acting[0][0]), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            columns = [
+                [self._control(subject, control, strength, ALWAYS) for subject in subjects[rows]]
+                for subjects, control, strength in acting
+            ]
+            latents.append(self._denoise(acting[0][0][rows], columns))
             pictures += self.pipeline.decode(latents[-1])
         return Samples(latents=torch.cat(latents), pictures=tuple(pictures))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from cnxs import text
 from cnxs.evaluation.bench import Bench, Report, Samples, Subject
 from cnxs.metrics import EdgeAgreement, canny_edges, edge_agreement
 from cnxs.model import ControlNetXS
@@ -46,6 +47,16 @@ class Following:
     def at(self, strength: float) -> Row:
         """Return the figures of one of the strengths."""
         return next(row for row in self.rows if row.strength == strength)
+
+    @property
+    def title(self) -> str:
+        """Return the heading of its part of a sheet."""
+        return text.get(f"cli.evaluation_sheet_{self.subjects}", network=self.network)
+
+    def figure(self, subject: Subject, picture: Image.Image) -> str:
+        """Return what one picture reaches, for its label."""
+        (agreement,) = agreements([subject], [picture], tolerance=self.tolerance)
+        return f"F {agreement.f:.2f}" if self.subjects == "cases" else f"recall {agreement.recall:.2f}"
 
 
 def follow(

@@ -4,10 +4,12 @@ import numpy as np
 from PIL import Image
 
 from cnxs import controls
+from cnxs.controls import colour_grid
 from cnxs.controls.thin import thin
 from cnxs.evaluation.bench import Subject
+from cnxs.evaluation.own import CELLS
 from cnxs.metrics import canny_edges
-from cnxs.miniature.cases import load_cases, load_drawings, load_line_maps, load_pictures
+from cnxs.miniature.cases import load_cases, load_depth_maps, load_drawings, load_line_maps, load_pictures
 
 
 def case_pictures(count: int) -> list[Image.Image]:
@@ -42,6 +44,32 @@ def line_subjects(count: int) -> list[Subject]:
             lines=centre_lines(drawn),
         )
         for number, (case, lines) in enumerate(pairs)
+    ]
+
+
+def colour_subjects(count: int) -> list[Subject]:
+    """Return the first cases, followed by the colour grids of their pictures."""
+    return [
+        Subject(
+            name=f"colours {number}",
+            caption=case.caption,
+            seed=case.seed,
+            control_map=Image.fromarray(colour_grid.draw(np.asarray(picture), cells=CELLS)),
+        )
+        for number, (case, picture) in enumerate(zip(load_cases()[:count], case_pictures(count), strict=True))
+    ]
+
+
+def depth_subjects(count: int) -> list[Subject]:
+    """Return the first cases, followed by the order of their layers."""
+    return [
+        Subject(
+            name=f"depths {number}",
+            caption=case.caption,
+            seed=case.seed,
+            control_map=Image.fromarray(depth).convert("RGB"),
+        )
+        for number, (case, depth) in enumerate(zip(load_cases()[:count], load_depth_maps()[:count], strict=True))
     ]
 
 

@@ -6,6 +6,7 @@ from cnxs import text
 from cnxs.evaluation.connections import Effect
 from cnxs.evaluation.delay import Signal, mean_delays
 from cnxs.evaluation.following import GOAL_LEAD, GOAL_RECALL, GOAL_SHARE, Following
+from cnxs.evaluation.own import Keeping, Measure
 
 
 def markdown(columns: str, rows: Sequence[Sequence[str]]) -> str:
@@ -55,6 +56,28 @@ def lines_table(following: Following) -> str:
     goal = [f"{GOAL_RECALL:.3f}", f"{GOAL_LEAD:+.3f}", "", f"{GOAL_LEAD:+.3f}", ""]
     rows.append([text.get("cli.evaluation_goal"), *goal])
     return markdown(text.get("cli.evaluation_lines_columns"), rows)
+
+
+def keeping_table(kept: Keeping) -> str:
+    """Return a control's own measure at each strength: against strength 0, another's map, and the autoencoder's."""
+    measure, plain = kept.measure, kept.levels[0].value
+    rows = [
+        [
+            f"{level.strength:g}",
+            measure.shown(level.value),
+            _change(measure, level.value, plain),
+            measure.shown(level.other),
+        ]
+        for level in kept.levels
+    ]
+    ceiling = [measure.shown(kept.ceiling), _change(measure, kept.ceiling, plain), ""]
+    rows.append([text.get("cli.evaluation_ceiling"), *ceiling])
+    return markdown(text.get(f"cli.evaluation_{measure.name}_columns"), rows)
+
+
+def _change(measure: Measure, value: float, plain: float) -> str:
+    """Return what a measure makes of strength 0: an error's share of it, an agreement's lead over it."""
+    return f"{value / max(plain, 1e-9):.0%}" if measure.less_is_better else f"{value - plain:+.3f}"
 
 
 def effects_table(effects: Sequence[Effect]) -> str:

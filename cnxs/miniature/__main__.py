@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m cnxs.miniature", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_artwork, _add_pool, _add_train_base, _add_preview_fit, _add_cases):
+    for add in (_add_artwork, _add_pool, _add_maps, _add_train_base, _add_preview_fit, _add_cases):
         add(commands)
     options = parser.parse_args(arguments)
     try:
@@ -53,7 +53,7 @@ def _add_artwork(commands: Commands) -> None:
 def _add_pool(commands: Commands) -> None:
     parser = commands.add_parser(
         "pool",
-        help="make a training pool: latents, edge maps, line maps and captions",
+        help="make a training pool: latents, captions, and maps of edges, lines, depth and colours",
         description="Make a training pool. The same command goes on where an earlier run stopped. For several cores, "
         "run one process per core, each with its own range and folder.",
     )
@@ -68,6 +68,13 @@ def _add_pool(commands: Commands) -> None:
     )
     parser.add_argument("--threads", type=int, default=1, help="threads of the autoencoder (default: %(default)s)")
     parser.set_defaults(run=_pool)
+
+
+def _add_maps(commands: Commands) -> None:
+    parser = commands.add_parser("maps", help="add maps of depth and colours to pools that were made without them")
+    parser.add_argument("artwork", type=Path, help="folder written by `artwork`")
+    parser.add_argument("pools", type=Path, nargs="+", help="folders written by `pool`")
+    parser.set_defaults(run=_maps)
 
 
 def _add_train_base(commands: Commands) -> None:
@@ -116,6 +123,15 @@ def _pool(options: argparse.Namespace) -> int:
     cv2.setNumThreads(options.threads)
     config = PoolConfig(first=options.first, count=options.count, without_held_out=not options.all_concepts)
     make_pool(Artwork.load(options.artwork), PatchCodec.load(ASSETS), options.output, config=config)
+    return 0
+
+
+def _maps(options: argparse.Namespace) -> int:
+    from cnxs.miniature.pool import add_maps
+
+    artwork = Artwork.load(options.artwork)
+    for folder in options.pools:
+        print(f"{folder}: {'maps added' if add_maps(artwork, folder) else 'has its maps already'}", flush=True)
     return 0
 
 

@@ -16,6 +16,7 @@ from cnxs.miniature import ASSETS, SIZE
 from cnxs.miniature.artwork import STYLES, Artwork
 from cnxs.miniature.captions import plain_caption
 from cnxs.miniature.drawing import Hand, TracedArtwork, draw_stroke, line_map
+from cnxs.miniature.maps import depth_image, depth_planes
 from cnxs.miniature.scenes import Item, Recipe, draw, random_recipe
 
 COUNT = 128
@@ -86,6 +87,11 @@ def load_line_maps(folder: Path = ASSETS) -> np.ndarray:
     return (_unsheet([Image.open(path).convert("L") for path in _sheets(folder, "lines", "png")]) > 0).astype(np.uint8)
 
 
+def load_depth_maps(folder: Path = ASSETS) -> np.ndarray:
+    """Return exact depth maps of the cases (128, 256, 256), uint8: 0 ground, 128 behind, 255 nearest."""
+    return _unsheet([Image.open(path).convert("L") for path in _sheets(folder, "depth", "png")])
+
+
 def load_drawings(folder: Path = ASSETS) -> tuple[Drawing, ...]:
     """Return the committed drawings."""
     return tuple(
@@ -131,7 +137,9 @@ def write_cases(cases: tuple[Case, ...], artwork: Artwork, folder: Path = ASSETS
     (folder / "cases.json").write_text(f"[\n{lines}\n]\n", "utf-8")
     (folder / "cases").mkdir(exist_ok=True)
     traced = TracedArtwork(artwork)
-    pictures = np.stack([draw(case.recipe, artwork).rgb for case in cases])
+    scenes = [draw(case.recipe, artwork) for case in cases]
+    pictures = np.stack([scene.rgb for scene in scenes])
+    depths = np.stack([depth_image(depth_planes(scene.masks)) for scene in scenes])
     maps = [
         line_map(case.recipe, traced, hand=_HAND, rng=np.random.default_rng(case.seed)) * np.uint8(255)
         for case in cases
@@ -141,6 +149,8 @@ def write_cases(cases: tuple[Case, ...], artwork: Artwork, folder: Path = ASSETS
         sheet.save(folder / "cases" / f"pictures_{number}.webp", lossless=True, quality=100, method=6)
         lines_sheet = Image.fromarray(_sheet(np.stack(maps[start : start + _PER_SHEET])))
         lines_sheet.convert("1").save(folder / "cases" / f"lines_{number}.png", optimize=True)
+        depth_sheet = Image.fromarray(_sheet(depths[start : start + _PER_SHEET]))
+        depth_sheet.convert("P").save(folder / "cases" / f"depth_{number}.png", optimize=True)
 
 
 def _recipe(rng: np.random.Generator, artwork: Artwork, positions: list[int], *, white: bool) -> Recipe:

@@ -15,13 +15,17 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from cnxs.errors import UserError
+from cnxs import text
+from cnxs.errors import UserError, line_of
 from cnxs.registry import MINIATURE
 from cnxs.training import cache
 from cnxs.training.config import PRESETS, TrainingConfig
 from cnxs.training.data import PoolData, TrainingData
+from cnxs.training.dry_run import estimates
 from cnxs.training.folder import Picture, find_pictures, kind_for
 from cnxs.training.frozen_base import FrozenBase, family_of, load_base
+from cnxs.training.memory import peak_bytes
+from cnxs.training.optimizer import check_optimizer
 from cnxs.training.stopping import stopping
 from cnxs.training.trainer import Trainer
 
@@ -30,13 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = _parser().parse_args(arguments)
-    dry_run = options.__dict__.pop("dry_run")
+    dry_run, events = options.__dict__.pop("dry_run"), options.__dict__.pop("events")
     try:
         config = config_of(options)
         config.check()
+        check_optimizer(config)
         return _train(config, dry_run=dry_run)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(line_of(error) if events else error, file=sys.stderr)
         return 2
 
 
@@ -51,7 +56,7 @@ def config_of(options: argparse.Namespace) -> TrainingConfig:
 def _train(config: TrainingConfig, *, dry_run: bool) -> int:
     if config.threads:
         torch.set_num_threads(config.threads)
-    pictures = [] if config.images is None else find_pictures(config.images, maps=config.maps)
+    pictures = [] if config.images is None else find_pictures(config.images, maps=config.maps, caption=config.caption)
     if pictures and config.maps is None:
         kind_for(config.condition)  # refuse a condition that nobody draws before the base is loaded
     accelerator = Accelerator(mixed_precision=config.precision)
@@ -59,25 +64,31 @@ def _train(config: TrainingConfig, *, dry_run: bool) -> int:
     half = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
     on_processor = accelerator.device.type == "cpu"
     base = load_base(config.base, device=accelerator.device, dtype=torch.float32 if on_processor else half)
-    if dry_run and pictures:
-        megabytes = cache.estimated_bytes(len(pictures), config=config, base=base) / 1e6
-        print(f"{len(pictures)} pictures; their samples will take about {megabytes:.0f} MB in {config.run}")
+    if dry_run:
+        _dry_run(config, pictures, base, accelerator)
         return 0
     trainer = Trainer(config, base=base, data=_data(config, pictures, base, accelerator), accelerator=accelerator)
     main = accelerator.is_main_process
     if main:
         print(_description(trainer, base), flush=True)
-    if dry_run:
-        return 0
-    if main:
         trainer.write_config()
     with stopping() as stop:
         for progress in trainer.run(stop):
             if main:
                 print(progress.line(), flush=True)
     if main:
+        peak = peak_bytes(accelerator.device) / 1e6
+        print(text.get("cli.training_peak", device=accelerator.device.type, megabytes=f"{peak:.0f}"))
         print(f"{'finished' if trainer.fraction >= 1 else 'stopped'}: {config.output}", flush=True)
     return 0
+
+
+def _dry_run(config: TrainingConfig, pictures: list[Picture], base: FrozenBase, accelerator: Accelerator) -> None:
+    if pictures:
+        megabytes = cache.estimated_bytes(len(pictures), config=config, base=base) / 1e6
+        print(f"{len(pictures)} pictures; their samples will take about {megabytes:.0f} MB in {config.run}")
+    for line in estimates(config, base, accelerator):
+        print(line, flush=True)
 
 
 def _data(config: TrainingConfig, pictures: list[Picture], base: FrozenBase, accelerator: Accelerator) -> TrainingData:
@@ -118,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         help="pictures, each with a caption in a .txt beside it, or all in metadata.jsonl",
     )
     add("--maps", type=Path, metavar="FOLDER", help="their control maps, by the same names (default: drawn here)")
+    add("--caption", metavar="WORDS", help="for pictures without a caption of their own")
     add("--size", type=int, metavar="PIXELS", help="side of the square whose area pictures get (default: the base's)")
     add("--no-flip", dest="flip", action="store_false", default=None, help="do not train on mirror images")
     add("--output", type=Path, required=True, metavar="FILE", help="the control: a .safetensors file")
@@ -129,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a control of the same structure to start from; without effect on a run that goes on",
     )
     _add_settings(parser)
+    add("--events", action="store_true", help=argparse.SUPPRESS)  # errors as lines of JSON, for the page
     add("--dry-run", action="store_true", help="say what would be trained, and write nothing")
     return parser
 
@@ -141,6 +154,13 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add("--widths", type=_widths, metavar="48,96,96", help="channels of the control, one number per level")
     add("--batch-size", type=int, help="samples of one step")
     add("--accumulation", type=int, help="parts a batch is worked through in, to save memory")
+    add(
+        "--gradient-checkpointing",
+        action="store_true",
+        default=None,
+        help="compute activations twice instead of keeping them: much less memory, about a third more time",
+    )
+    add("--optimizer", choices=["adamw", "adamw8bit"], help="adamw8bit: a quarter of its memory; needs bitsandbytes")
     add("--learning-rate", type=float)
     add("--held-out", type=int, help="samples kept for validation")
     add("--precision", choices=["no", "bf16", "fp16"], help="of the arithmetic; no: float32")

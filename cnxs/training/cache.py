@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from safetensors.torch import save_file
 
 from cnxs.errors import InputError
 from cnxs.tensors import to_signed_tensor, to_unit_tensor
-from cnxs.training.config import TrainingConfig
+from cnxs.training.config import TrainingConfig, hint_channels
 from cnxs.training.data import Batch
-from cnxs.training.folder import Picture, readable
+from cnxs.training.folder import DRAWN, Picture, readable
 from cnxs.training.frozen_base import FrozenBase
+from cnxs.training.writing import check_space, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ def cache_folder(config: TrainingConfig, pictures: Sequence[Picture], base: Froz
     """Return where the samples of these pictures lie, once they are computed."""
     files = [(p.path.name, p.path.stat().st_size, p.path.stat().st_mtime_ns, p.caption) for p in pictures]
     maps = [(p.map.name, p.map.stat().st_size, p.map.stat().st_mtime_ns) for p in pictures if p.map]
-    facts = [files, maps, config.condition, config.flip, base.loaded.sha256, _native_size(config, base)]
+    facts = [files, maps, config.condition, DRAWN, config.flip, base.loaded.sha256, _native_size(config, base)]
     return config.run / f"samples-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
 
@@ -44,7 +46,7 @@ def estimated_bytes(count: int, *, config: TrainingConfig, base: FrozenBase) -> 
     codec, family = base.loaded.codec, base.loaded.spec.family
     context, pooled = base.encode_captions([""])
     states = context.numel() + (0 if pooled is None else pooled.numel())
-    channels = 1 if family == "miniature" else 3
+    channels = hint_channels(config.condition, family=family)
     sample = channels * pixels + 2 * codec.latent_channels * pixels // codec.factor**2 + 2 * states
     return count * (2 if config.flip else 1) * sample
 
@@ -54,12 +56,19 @@ def _native_size(config: TrainingConfig, base: FrozenBase) -> int:
 
 
 def fill(folder: Path, pictures: Sequence[Picture], *, config: TrainingConfig, base: FrozenBase) -> None:
-    """Compute the shards that are not there yet. A damaged picture is named in the log and left out."""
+    """Compute the shards that are not there yet. A damaged picture is named in the log and left out.
+
+    Raises:
+        UnavailableError: `training_disk_full` before it starts, or `training_not_written`; finished shards stay.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for start in range(0, len(pictures), _SHARD):
-        path = folder / f"{start // _SHARD:05d}.safetensors"
-        if path.is_file():
-            continue
+    channels = hint_channels(config.condition, family=base.loaded.spec.family)
+    shards = {start: folder / f"{start // _SHARD:05d}.safetensors" for start in range(0, len(pictures), _SHARD)}
+    missing = {start: path for start, path in shards.items() if not path.is_file()}
+    count = min(len(pictures), len(missing) * _SHARD)
+    if missing:
+        check_space(folder, needed=estimated_bytes(count, config=config, base=base))
+    for start, path in missing.items():
         part = list(pictures[start : start + _SHARD])
         tensors: dict[str, torch.Tensor] = {}
         for number, image, control_map in readable(
@@ -69,18 +78,15 @@ def fill(folder: Path, pictures: Sequence[Picture], *, config: TrainingConfig, b
             if config.flip:
                 pairs.append((ImageOps.mirror(image), ImageOps.mirror(control_map)))
             for turn, (seen, drawn) in enumerate(pairs):
-                sample = _sample(seen, drawn, part[number].caption, base=base)
+                sample = _sample(seen, drawn, part[number].caption, base=base, channels=channels)
                 tensors |= {f"{start + number}.{turn}.{name}": value for name, value in sample.items()}
-        partial = path.with_suffix(".partial")
-        save_file({name: value.contiguous() for name, value in tensors.items()}, partial)
-        partial.replace(path)
+        write_whole(path, partial(save_file, {name: value.contiguous() for name, value in tensors.items()}))
         log.info("%d of %d pictures", min(start + _SHARD, len(pictures)), len(pictures))
 
 
-def _sample(image: Image.Image, control_map: Image.Image, caption: str, *, base: FrozenBase) -> Sample:
+def _sample(image: Image.Image, control_map: Image.Image, caption: str, *, base: FrozenBase, channels: int) -> Sample:
     device = base.unet.device
     latent = base.loaded.codec.encode(to_signed_tensor(image).to(device))[0]
-    channels = 1 if base.loaded.spec.family == "miniature" else 3
     pixels = (to_unit_tensor(control_map, channels=channels)[0] * 255).round().byte()
     context, pooled = base.encode_captions([caption])
     sample = {"latent": latent.half().cpu(), "map": pixels, "context": context[0].half().cpu()}

@@ -13,6 +13,7 @@ from cnxs.model import base_structure
 from cnxs.specs import ControlSpec, ControlType
 
 Precision = Literal["no", "bf16", "fp16"]
+Optimizer = Literal["adamw", "adamw8bit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class TrainingConfig:
     pools: tuple[Path, ...] = ()  # data, either pools of `cnxs.miniature` ...
     images: Path | None = None  # ... or a folder of pictures with captions
     maps: Path | None = None  # a folder of control maps beside `images`; None: drawn by the condition's own kind
+    caption: str = ""  # for pictures without a caption of their own; "": there must be none
     size: int | None = None  # pixels: pictures get the area of a square of this side; None: the base's own
     flip: bool = True  # also train on mirror images of pictures and maps
     init: Path | None = None  # a control of the same structure to start from
@@ -38,6 +40,8 @@ class TrainingConfig:
     widths: tuple[int, ...] = (48, 96, 96)
     batch_size: int = 24  # of one optimiser step, over all processes and accumulated parts
     accumulation: int = 1  # parts a batch is worked through in
+    gradient_checkpointing: bool = False  # compute activations again for the gradients, instead of keeping them
+    optimizer: Optimizer = "adamw"
     learning_rate: float = 1e-3
     warmup_steps: int = 50
     decay_fraction: float = 0.4  # the learning rate falls to `final_rate` of itself over this last part of the run
@@ -60,6 +64,7 @@ class TrainingConfig:
     def identity(self) -> dict[str, Any]:
         """Return what must stay the same when a run goes on, as JSON has it."""
         keep = ("base", "condition", "control_type", "widths", "batch_size", "held_out", "prompt_dropout", "seed")
+        keep += ("optimizer",)
         return json.loads(json.dumps({name: getattr(self, name) for name in keep}, default=str))
 
     def to_json(self) -> str:
@@ -96,8 +101,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "precision": "bf16",
     },
 }
+_GREY = {"canny", "scribble", "soft_edge", "line_art", "depth"}  # conditions whose maps have no colour
 PRESETS["sd21"] = PRESETS["sd15"]
 PRESETS["sdxl"] = PRESETS["sd15"] | {"widths": (32, 64, 128), "accumulation": 16}
+
+
+def hint_channels(condition: str, *, family: str) -> int:
+    """Return the channels of a condition's maps: one for grey maps on the miniature, else three."""
+    return 1 if family == "miniature" and condition in _GREY else 3
 
 
 def control_spec(config: TrainingConfig, base: UNet2DConditionModel, *, family: str, base_sha256: str) -> ControlSpec:
@@ -110,7 +121,8 @@ def control_spec(config: TrainingConfig, base: UNet2DConditionModel, *, family: 
     levels = len(structure["base_channels"])
     if len(config.widths) != levels or any(width < 4 or width % 4 for width in config.widths):
         raise InputError("training_widths", given=",".join(map(str, config.widths)), levels=levels)
-    hint = {"hint_net": "unshuffle", "hint_channels": 1, "hint_factor": 16} if family == "miniature" else {}
+    channels = hint_channels(config.condition, family=family)
+    hint = {"hint_net": "unshuffle", "hint_factor": 16} if family == "miniature" else {}
     return ControlSpec(
         control_type=config.control_type,
         control_channels=config.widths,
@@ -120,6 +132,7 @@ def control_spec(config: TrainingConfig, base: UNet2DConditionModel, *, family: 
         condition=config.condition,
         base_sha256=base_sha256,
         licence=config.licence,
+        hint_channels=channels,
         **hint,
         **structure,
     )

@@ -1,11 +1,14 @@
 """A run's loss curve: a CSV file that grows, and a plot of it."""
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+
+from cnxs.training.writing import write_whole, writing
 
 if TYPE_CHECKING:
     from cnxs.training.trainer import Progress
@@ -23,32 +26,30 @@ class Curve:
         self.path = run / "curve.csv"
 
     def rows(self) -> list[dict[str, str]]:
-        """Return what is written so far."""
+        """Return what is written so far; a line that a kill cut off does not count."""
         if not self.path.is_file():
             return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        whole, _, _ = self.path.read_text("utf-8").rpartition("\n")
+        return list(csv.DictReader(whole.splitlines()))
 
     def cut(self, step: int) -> None:
-        """Drop what was written after the state that a run goes on from."""
-        self._write([row for row in self.rows() if int(row["step"]) <= step])
+        """Drop what was written after the state that a run goes on from; begin the file if there is none."""
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, list[str](COLUMNS))
+        writer.writeheader()
+        writer.writerows(row for row in self.rows() if int(row["step"]) <= step)
+        write_whole(self.path, lambda path: path.write_bytes(table.getvalue().encode()))
 
     def add(self, progress: "Progress") -> None:
         """Append a report and draw the plot anew."""
         row = {name: str(getattr(progress, name)) for name in COLUMNS[:5]}
         held_out = progress.held_out or ("",) * len(_QUARTERS)
         row |= {name: str(value) for name, value in zip(_QUARTERS, held_out, strict=True)}
-        rows = [*self.rows(), row]
-        self._write(rows)
+        with writing(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, list[str](COLUMNS)).writerow(row)
         if progress.held_out is not None:
-            cv2.imwrite(str(self.path.with_suffix(".png")), plot(rows))
-
-    def _write(self, rows: list[dict[str, str]]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list[str](COLUMNS))
-            writer.writeheader()
-            writer.writerows(rows)
+            png = cv2.imencode(".png", plot(self.rows()))[1].tobytes()
+            write_whole(self.path.with_suffix(".png"), lambda path: path.write_bytes(png))
 
 
 def plot(rows: list[dict[str, str]]) -> np.ndarray:

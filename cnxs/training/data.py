@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from cnxs.errors import InputError
-from cnxs.miniature import SIZE
+from cnxs.miniature.maps import unpack_maps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,10 +145,9 @@ class PoolData:
         rows = self.rows[positions]
         if without_prompt is not None:
             rows = np.where(without_prompt, len(self.states) - 1, rows)
-        bits = np.unpackbits(self.maps[positions], axis=1).reshape(-1, 1, SIZE, SIZE)
         return Batch(
             latents=torch.from_numpy(self.latents[positions].astype(np.float32)),
-            maps=torch.from_numpy(bits.astype(np.float32)),
+            maps=unpack_maps(self.maps[positions]),
             context=self.states[rows].float(),
         )
 

@@ -2,19 +2,23 @@
 
 import json
 import logging
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from cnxs import controls, images
 from cnxs.errors import InputError, UserError
+from cnxs.miniature.pool import random_canny
 from cnxs.registry import CONTROL_KINDS, DETECTORS_FOLDER
 
 log = logging.getLogger(__name__)
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff"}
+DRAWN = "canny by chance thresholds"  # how maps are drawn; samples that are kept on disk were drawn so
 _SIDE_MULTIPLE = 64  # pixels: few sizes, so full batches, and halved evenly down to the deepest level
 
 
@@ -27,11 +31,12 @@ class Picture:
     map: Path | None  # its control map; None: drawn from the picture
 
 
-def find_pictures(folder: Path, *, maps: Path | None = None) -> list[Picture]:
+def find_pictures(folder: Path, *, maps: Path | None = None, caption: str = "") -> list[Picture]:
     """Find the pictures of a folder and of those in it, by name.
 
     A caption stands in a text file beside the picture (`cat.png`, `cat.txt`), or in a `metadata.jsonl` of the folder
-    with a line `{"file_name": ..., "text": ...}` for each picture. A map has its picture's name, any ending, in `maps`.
+    with a line `{"file_name": ..., "text": ...}` for each picture; `caption` serves those that have neither. A map
+    has its picture's name, any ending, in `maps`.
 
     Raises:
         InputError: `training_folder_empty`, `training_metadata_damaged`, `training_caption_missing` or
@@ -48,6 +53,8 @@ def find_pictures(folder: Path, *, maps: Path | None = None) -> list[Picture]:
             captions[path] = metadata[name]
         elif path.with_suffix(".txt").is_file():
             captions[path] = path.with_suffix(".txt").read_text("utf-8").strip()
+        elif caption:
+            captions[path] = caption
     drawn = {} if maps is None else _maps(maps)
     keys = {path: path.relative_to(folder).with_suffix("").as_posix() for path in paths}
     _all_there("training_caption_missing", [path for path in paths if path not in captions])
@@ -99,6 +106,8 @@ def kind_for(condition: str) -> str:
 def read(picture: Picture, *, condition: str, native_size: int) -> tuple[Image.Image, Image.Image]:
     """Return a picture and its control map, RGB, both of the size that its shape asks for.
 
+    A Canny map is drawn with thresholds that the picture's name decides, others with the defaults of their kind.
+
     Raises:
         InputError: those of `cnxs.images.load`.
     """
@@ -106,11 +115,17 @@ def read(picture: Picture, *, condition: str, native_size: int) -> tuple[Image.I
     width, height = images.default_size(image.size, native_size=native_size, multiple=_SIDE_MULTIPLE)
     placed = images.place(image, width=width, height=height, placement="crop")
     if picture.map is None:
-        return placed, controls.draw(
-            placed, kind=kind_for(condition), params={}, weights=Path("models", DETECTORS_FOLDER)
-        ).map
+        return placed, _draw(placed, kind=kind_for(condition), name=picture.path.name)
     control_map = images.load(picture.map.read_bytes())
     return placed, images.place(control_map, width=width, height=height, placement="crop")
+
+
+def _draw(image: Image.Image, *, kind: str, name: str) -> Image.Image:
+    if kind == "canny":
+        # By chance thresholds, as users move them; the same for the same name, so that a cache can be made again.
+        edges = random_canny(np.asarray(image), rng=np.random.default_rng(zlib.crc32(name.encode())))
+        return Image.fromarray(edges * 255).convert("RGB")
+    return controls.draw(image, kind=kind, params={}, weights=Path("models", DETECTORS_FOLDER)).map
 
 
 def readable(

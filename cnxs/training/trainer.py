@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ from cnxs.errors import CheckpointError, InputError
 from cnxs.miniature.base_training import stratified_timesteps
 from cnxs.model import ControlNetXS
 from cnxs.specs import ControlSpec
+from cnxs.training.checkpointing import checkpoint_blocks
 from cnxs.training.config import TrainingConfig, control_spec
 from cnxs.training.coupled import CoupledTraining
 from cnxs.training.curve import Curve
 from cnxs.training.data import Batch, BatchOrder, TrainingData
 from cnxs.training.frozen_base import FrozenBase
+from cnxs.training.optimizer import learning_rate, make_optimizer
 from cnxs.training.sheet import sample_sheet
+from cnxs.training.writing import write_whole, writing
 
 # What a control to start from may differ in.
 _PROVENANCE = {"base_family", "condition", "base_sha256", "licence", "training"}
@@ -62,20 +66,6 @@ class Progress:
         return f"step {self.step}  images {self.images}  loss {self.loss:.4f}  {self.rate:.1f}/s  {left}{held_out}"
 
 
-def learning_rate(config: TrainingConfig, *, step: int, fraction: float) -> float:
-    """Return the rate of a step: a linear warm-up, a plateau, a linear fall over the last part.
-
-    Args:
-        config: sets the rate and its shape.
-        step: steps taken before it.
-        fraction: 0 to 1, how much of the run is over.
-    """
-    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    into_decay = (fraction - (1 - config.decay_fraction)) / config.decay_fraction if config.decay_fraction else 0.0
-    decay = 1 - (1 - config.final_rate) * min(1.0, max(0.0, into_decay))
-    return config.learning_rate * warmup * decay
-
-
 class Trainer:
     """A control, its moving average and its optimiser; together with a run folder, everything a run is.
 
@@ -97,9 +87,9 @@ class Trainer:
         control = self._starting_control().train().to(memory_format=torch.channels_last)
         base.unet.to(accelerator.device)
         self.average = copy.deepcopy(control).requires_grad_(False).eval().to(accelerator.device)
-        optimizer = torch.optim.AdamW(
-            control.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
-        )
+        if config.gradient_checkpointing:
+            checkpoint_blocks(base.unet, control)
+        optimizer = make_optimizer(control.parameters(), config)
         self.module, self.optimizer = accelerator.prepare(self.coupled(control), optimizer)
         self.control: Any = accelerator.unwrap_model(self.module).control
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -128,8 +118,9 @@ class Trainer:
         for name in {field.name for field in dataclasses.fields(ControlSpec)} - _PROVENANCE:
             if getattr(control.spec, name) != getattr(self.spec, name):
                 raise CheckpointError("training_init_differs", file=self.config.init.name, name=name)
-        before = dict(control.spec.training)
-        self.init_facts = (("init", self.config.init.name), ("init_images", before.get("images", 0)))
+        before: dict[str, Any] = dict(control.spec.training)
+        seen = before.get("images", 0) + before.get("init_images", 0)
+        self.init_facts = (("init", self.config.init.name), ("init_images", seen))
         control.spec = self.spec
         return control
 
@@ -236,10 +227,13 @@ class Trainer:
         return tuple(round(value, 5) for value in (*quarters, loss.mean().item()))
 
     def save(self) -> None:
-        """Write the run's state, and the average as a finished control, each replaced only when complete."""
+        """Write the run's state, and the average as a finished control, each replaced only when complete.
+
+        Raises:
+            UnavailableError: `training_not_written`; what was saved before is as it was.
+        """
         if not self.accelerator.is_main_process:
             return
-        self.config.run.mkdir(parents=True, exist_ok=True)
         state = {
             "identity": self._identity(),
             "control": self.control.state_dict(),
@@ -250,19 +244,18 @@ class Trainer:
             "counts": (self.step, self.images, self.elapsed, self.running_loss, self.skipped_in_a_row),
             "init_facts": self.init_facts,
         }
-        partial = self.state_path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.state_path)
+        write_whole(self.state_path, partial(torch.save, state))
         self._write_output()
 
     def _write_output(self) -> None:
         self.average.spec = self.finished_spec()
-        native.save(self.average, self.config.output)
+        with writing(self.config.output):
+            native.save(self.average, self.config.output)
 
     def write_config(self) -> None:
         """Write the settings of this start beside the run's state, for people."""
-        self.config.run.mkdir(parents=True, exist_ok=True)
-        (self.config.run / "config.json").write_text(self.config.to_json() + "\n", "utf-8")
+        settings = self.config.to_json() + "\n"
+        write_whole(self.config.run / "config.json", lambda path: path.write_text(settings, "utf-8"))
 
     def finished_spec(self) -> ControlSpec:
         """Return the spec with what is known of the training so far."""
@@ -283,8 +276,9 @@ class Trainer:
         """Go on from the run's saved state."""
         state = torch.load(self.state_path, weights_only=True, map_location="cpu")
         for name, value in self._identity().items():
-            if state["identity"].get(name) != value:
-                given, saved = value, state["identity"].get(name)
+            # A run that is older than a setting was made with what is now its default.
+            if (saved := state["identity"].get(name, getattr(TrainingConfig, name, None))) != value:
+                given = value
                 raise InputError("training_run_differs", run=self.config.run, name=name, given=given, saved=saved)
         self.control.load_state_dict(state["control"])
         self.average.load_state_dict(state["average"])
@@ -347,7 +341,7 @@ class Trainer:
             self.curve.add(progress)
         if main and config.sheet_every and (self.step % config.sheet_every == 0 or self.fraction >= 1):
             sheet = sample_sheet(self.base, self.average, self.data, accelerator=self.accelerator)
-            sheet.save(config.run / f"sheet_{self.step:07d}.png")
+            write_whole(config.run / f"sheet_{self.step:07d}.png", partial(sheet.save, format="PNG"))
         return progress
 
 

@@ -33,7 +33,7 @@ def history_drawer() -> Fields:
     fields: Fields = {}
     fields["history_place"] = gr.State(Place())
     fields["history_recent"] = gr.State(())
-    with gr.Column(elem_id="history"):
+    with gr.Column(elem_id="history", elem_classes="drawer"):
         _head(fields)
         fields["history_prompts"] = Strip(value="", elem_id="history-prompts")
         with gr.Row(visible=False, elem_id="history-undo-row", elem_classes="keep-row") as fields["history_undo_row"]:
@@ -55,7 +55,7 @@ def history_drawer() -> Fields:
 
 
 def _head(fields: Fields) -> None:
-    with gr.Row(elem_id="history-head", elem_classes="keep-row"):
+    with gr.Row(elem_id="history-head", elem_classes="keep-row drawer-head"):
         gr.HTML(
             label("page.history"), elem_classes="heading", html_template="<h2>${value}</h2>", apply_default_css=False
         )

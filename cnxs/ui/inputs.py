@@ -9,7 +9,7 @@ from cnxs.protocol import BaseInfo, Models
 from cnxs.registry import CONTROL_KINDS
 from cnxs.request import MAX_CONTROL_SCALE, MAX_GUIDANCE_SCALE, MAX_SEED, MAX_STEPS, Prediction, Sampler, defaults
 from cnxs.specs import ControlKind, ParamSpec
-from cnxs.ui import examples
+from cnxs.ui import examples, styles
 from cnxs.ui.all_maps import all_maps_button, all_maps_row
 from cnxs.ui.axes import compare_panel
 from cnxs.ui.binding import Fields
@@ -133,7 +133,7 @@ def prompt_column(fields: Fields, models: Models) -> None:
     fields["prompt"] = gr.Textbox(
         label=label("page.prompt"), placeholder=label("page.prompt_placeholder"), lines=3, elem_id="prompt"
     )
-    fields["tokens"] = gr.HTML("", elem_id="tokens", apply_default_css=False)
+    styles.prompt_help(fields)
     fields["negative_prompt"] = gr.Textbox(
         label=label("page.negative_prompt"),
         placeholder=label("page.negative_placeholder"),

@@ -41,9 +41,9 @@ class Menus:
             steps=info.default_steps, guidance_scale=info.default_guidance_scale, width=multiple, height=multiple
         )
 
-    def use_kind(self, base: str, kind: str | None, network: str = "") -> Updates:
-        """Show the kind's own sliders and the networks that it can drive; the chosen one stays where it fits."""
-        return self._kind(self.backend.models(), base, kind, network)
+    def use_kind(self, base: str, kind: str | None, network: str, network_for: str | None) -> Updates:
+        """Show the kind's own sliders and the networks for it, the best first; one chosen for this very kind stays."""
+        return self._kind(self.backend.models(), base, kind, network if network_for == kind else "")
 
     def wake(self, base: str, source: str, kind: str | None, request: gr.Request) -> Updates:
         """Look again what can be chosen until the models have started."""
@@ -82,6 +82,7 @@ class Menus:
         has_sliders = any(known.name == kind and known.params for known in models.kinds)
         return self.updates(
             network=gr.update(choices=networks, value=next(iter([*kept, *(name for _, name in networks)]), "")),
+            network_for=kind,
             kind_settings=gr.update(visible=has_sliders),
             **groups,
         )

@@ -18,7 +18,7 @@ from cnxs.ui.words import label
 LOOK_SECONDS = 0.7  # between two looks at running downloads
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-_MENUS = ("base", "kind", "network", "kind_settings")
+_MENUS = ("base", "kind", "network", "network_for", "kind_settings")
 
 
 def models_panel(fields: Fields) -> None:

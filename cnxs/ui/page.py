@@ -17,13 +17,16 @@ from cnxs.ui import (
     exporting,
     fine_control,
     gallery,
+    hints,
     live,
     loras,
     models_panel,
+    prompting,
     second_control,
     second_pass,
     start_picture,
     tracing,
+    training,
     waiting,
     words,
 )
@@ -44,8 +47,8 @@ LogIn = Callable[[str, str], Awaitable[bool]]
 MAX_UPLOAD = "64mb"
 MAX_EVENTS = 200  # at once over all pages; each open page has one that never ends
 PULSE_SECONDS = 5.0
-STYLES = ("style.css", "history.css", "compare.css", "panels.css")
-SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js", "files.js")
+STYLES = ("style.css", "history.css", "compare.css", "panels.css", "help.css", "train.css")
+SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js", "files.js", "hints.js", "tour.js", "train.js")
 CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are looked at, and how old they may get
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -63,7 +66,8 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         title=text.get("page.title"), analytics_enabled=False, delete_cache=CACHE_SECONDS, fill_width=True
     ) as page:
         _states(fields)
-        _masthead(fields)
+        desk = backend.training()
+        _masthead(fields, trains=desk is not None)
         with gr.Row(elem_id="studio", equal_height=False):
             with gr.Column(scale=5, min_width=320, elem_id="column-source"):
                 source_column(fields, models)
@@ -78,20 +82,30 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         )
         _hold_line(page)
         drawer = gallery.history_drawer()
+        hints.hint_pictures()
+        hints.tour()
         handlers = Handlers(backend, fields, PictureFiles())
         api.wire(backend, handlers.files)
-        _wire_menus(handlers, fields)
-        _wire_preview(handlers, fields)
-        _wire_work(page, handlers, fields)
-        _wire_live(handlers, fields)
-        gallery.wire(handlers, fields, drawer)
-        models_panel.wire(page, handlers, handlers.menus)
-        comparing.wire(handlers, handlers.comparing, _request_inputs(fields))
-        tracing.wire(handlers, _request_inputs(fields))
-        _wire_panels(page, handlers, fields)
-        waiting.wire(fields)
-        exporting.wire(exporting.Exporting(handlers, handlers.asking), fields, _request_inputs(fields))
+        _wire(page, handlers, fields, drawer)
+        if desk is not None:
+            training.train_drawer(page, handlers, handlers.menus, desk)
     return page
+
+
+def _wire(page: gr.Blocks, handlers: Handlers, fields: Fields, drawer: Fields) -> None:
+    everything = _request_inputs(fields)
+    _wire_menus(handlers, fields)
+    _wire_preview(handlers, fields)
+    _wire_work(page, handlers, fields)
+    _wire_live(handlers, fields)
+    gallery.wire(handlers, fields, drawer)
+    models_panel.wire(page, handlers, handlers.menus)
+    comparing.wire(handlers, handlers.comparing, everything)
+    tracing.wire(handlers, everything)
+    _wire_panels(page, handlers, everything)
+    waiting.wire(fields)
+    prompting.wire(page, handlers)
+    exporting.wire(exporting.Exporting(handlers, handlers.asking), fields, everything)
 
 
 def launch_options(*, mcp: bool = False, log_in: LogIn | None = None) -> dict[str, Any]:
@@ -132,6 +146,7 @@ def _states(fields: Fields) -> None:
         ("view", None),
         ("pace", None),
         ("fitted", None),
+        ("network_for", None),  # the kind for which the network in the menu was chosen
     ):
         fields[name] = gr.State(start)
     fields["waking"] = gr.Timer(0.7, active=False)
@@ -157,7 +172,7 @@ async def _pulse(_: str) -> AsyncIterator[None]:
         await asyncio.sleep(PULSE_SECONDS)
 
 
-def _masthead(fields: Fields) -> None:
+def _masthead(fields: Fields, *, trains: bool) -> None:
     with gr.Row(elem_id="masthead", elem_classes="keep-row"):
         gr.HTML(
             label("page.tagline"),
@@ -165,6 +180,8 @@ def _masthead(fields: Fields) -> None:
             apply_default_css=False,
         )
         gallery.history_button(fields)
+        if trains:
+            training.train_button(fields)
         fields["restore"] = gr.UploadButton(
             label("page.restore"), file_types=[".png", ".json"], type="filepath", size="sm", elem_id="restore", scale=0
         )
@@ -194,12 +211,12 @@ def _wire_menus(handlers: Handlers, fields: Fields) -> None:
             **_QUIET,
         )
     kind = [fields[name] for name in fields if name.startswith("group.")]
-    kind += [fields["network"], fields["kind_settings"]]
+    kind += [fields["network"], fields["network_for"], fields["kind_settings"]]
     menus = [*kind, fields["kind"], fields["base"], fields["kinds_away"]]
     gr.on(
         [fields["kind"].change, fields["base"].change],
         edge(handlers.menus.use_kind),
-        [fields["base"], fields["kind"], fields["network"]],
+        [fields["base"], fields["kind"], fields["network"], fields["network_for"]],
         kind,
         **_NEWEST,
     )
@@ -218,7 +235,7 @@ def _wire_menus(handlers: Handlers, fields: Fields) -> None:
 
 
 def _wire_preview(handlers: Handlers, fields: Fields) -> None:
-    drawn = ("photo", "map", "sketch", "source", "kind", "base", "width", "height", "placement")
+    drawn = ("photo", "map", "sketch", "source", "kind", "network", "base", "width", "height", "placement")
     params = [name for name in fields if name.startswith("param.")]
     gr.on(
         [fields[name].change for name in (*drawn, *params)],
@@ -270,8 +287,7 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
     ).then(None, js="() => window.cnxs.arrived()", **_QUIET)
 
 
-def _wire_panels(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
-    everything = _request_inputs(fields)
+def _wire_panels(page: gr.Blocks, handlers: Handlers, everything: set[Component]) -> None:
     start_picture.wire(handlers, everything)
     all_maps.wire(handlers, everything)
     second_control.wire(page, handlers, everything)

@@ -110,7 +110,8 @@ class Sources:
     def _network(self, values: Values) -> str:
         # The menu of networks follows the kind a moment later: a click in between must not pair them wrongly.
         names = [network.name for network in self._choice(self.backend.models(), values).networks]
-        return values["network"] if values["network"] in names else names[0]
+        chosen = values["network_for"] == values["kind"] and values["network"] in names
+        return values["network"] if chosen else names[0]
 
     def _choice(self, models: Models, values: Values) -> form.KindChoice:
         for choice in form.kind_choices(models, values["base"]):

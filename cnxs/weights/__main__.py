@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cnxs import text
-from cnxs.errors import UserError
+from cnxs.errors import UserError, line_of
 from cnxs.protocol import BaseInfo, DetectorInfo, NetworkInfo
-from cnxs.weights.downloads import line_of
 from cnxs.weights.library import Library
 
 _REPORT_SECONDS = 0.2

@@ -5,13 +5,11 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from cnxs import errors
-from cnxs.errors import InputError, UnavailableError, UserError
+from cnxs.errors import InputError, UnavailableError, UserError, error_of
 from cnxs.protocol import DownloadInfo
 from cnxs.registry import BASE_MODELS, CONTROL_NETWORKS, DETECTORS
 
@@ -110,19 +108,8 @@ class Downloads:
         return event
 
 
-def line_of(error: UserError) -> str:
-    """Return an error as the line by which a child process tells it."""
-    fields = {name: str(value) for name, value in error.fields.items()}
-    return json.dumps({"error": type(error).__name__, "key": error.key, "fields": fields})
-
-
 def _error_of(event: dict[str, object], name: str) -> UserError:
     """Return the error that a child told last, or that it ended without a word."""
     if "error" not in event:
         return UnavailableError("download_stopped", name=name)
-    kinds: dict[object, Callable[..., UserError]] = {
-        kind.__name__: kind for kind in (errors.InputError, errors.CheckpointError, errors.UnavailableError)
-    }
-    fields = event["fields"]
-    assert isinstance(fields, dict)
-    return kinds[event["error"]](str(event["key"]), **fields)
+    return error_of(event)

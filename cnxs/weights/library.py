@@ -297,7 +297,8 @@ def _found_network(name: str, item: scan.Item) -> FoundNetwork:
         label, condition = published.label, published.condition
         return FoundNetwork(published.name, label, item.family, condition, item.path, item.spec, published)
     if item.spec is not None:
-        label = item.spec.condition.replace("_", " ").capitalize()
+        condition = item.spec.condition.replace("_", " ").capitalize()
+        label = condition if name == item.spec.condition else f"{name} ({condition})"
         return FoundNetwork(name, label, item.family, item.spec.condition, item.path, item.spec)
     said = [condition for condition in ("canny", "depth") if condition in name.lower()]
     condition = said[0] if len(said) == 1 else "unknown"

@@ -3,7 +3,7 @@
   const START = "#s=";
   const KINDS = /\.(png|json)$/i;
   // Places that take dropped pictures for themselves.
-  const OWN = "#photo, #map, #sketch, input, textarea";
+  const OWN = "#photo, #map, #sketch, #train, input, textarea";
 
   function fetch(file) {
     if (!file?.url) return;

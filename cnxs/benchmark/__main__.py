@@ -1,0 +1,56 @@
+"""Time what the program promises: `python -m cnxs.benchmark`, with `--full-size` on models of the true size."""
+
+import argparse
+import resource
+
+import torch
+
+from cnxs import text
+from cnxs.backend import Engine, choose_device
+from cnxs.benchmark import counting, full_size, miniature, program
+from cnxs.benchmark.random_models import PUBLISHED
+from cnxs.weights import Library
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m cnxs.benchmark", description=text.get("cli.benchmark"))
+    add = parser.add_argument
+    add("--full-size", nargs="*", choices=tuple(PUBLISHED), help=text.get("cli.benchmark_full_size"))
+    add("--arms", nargs="+", choices=full_size.ARMS, default=full_size.ARMS, help=text.get("cli.benchmark_arms"))
+    add("--no-images", action="store_true", help=text.get("cli.benchmark_no_images"))
+    add("--strip", action="store_true", help=text.get("cli.benchmark_strip"))
+    add("--counts", action="store_true", help=text.get("cli.benchmark_counts"))
+    add("--rounds", type=int, default=7, help=text.get("cli.benchmark_rounds"))
+    add("--history", type=int, metavar="N", help=text.get("cli.benchmark_history"))
+    add("--device", default="auto", help=text.get("cli.app_device"))
+    add("--threads", type=int, default=0, help=text.get("cli.app_threads"))
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    print(f"{device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, {options.rounds} rounds")
+    if options.history:
+        program.history(options.history)
+    elif options.counts:
+        counting.report_counts()
+    elif options.full_size is not None:
+        for name in options.full_size or PUBLISHED:
+            full_size.steps(name, options.arms, device=device, rounds=options.rounds)
+            if not options.no_images:
+                full_size.images(name, device=device, strip=options.strip)
+    else:
+        _everyday(device, options)
+    print(f"\nPeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+
+
+def _everyday(device: torch.device, options: argparse.Namespace) -> None:
+    engine = Engine(device, Library(), threads=options.threads)
+    miniature.miniature_step(engine, rounds=10 * options.rounds)
+    miniature.generation(engine, rounds=options.rounds)
+    miniature.map_preview(rounds=options.rounds)
+    program.start_up()
+
+
+if __name__ == "__main__":
+    main()
