@@ -10,15 +10,16 @@ from PIL import Image
 from cnxs import settings
 from cnxs.errors import InputError
 from cnxs.request import ControlUse, GenerationRequest
-from cnxs.ui.all_maps import KINDS, AllMaps
+from cnxs.ui import prints, view
+from cnxs.ui.all_maps import CLOSE, KINDS, AllMaps
 from cnxs.ui.exporting import Exporting
 from tests.fake_backend import FakeBackend
 from tests.test_start_picture import PAINTED, canvas, stored
 from tests.test_ui import ENGLISH, Session, submitted
 
 SECOND = {
-    "second_on": True, "second_kind": "scribble", "second_network": "miniature-scribble", "second_control_scale": 0.5,
-    "second_start": 0.1, "second_end": 0.6,
+    "second_on": True, "second_kind": "scribble", "second_network": "miniature-scribble",
+    "second_network_for": "scribble", "second_control_scale": 0.5, "second_start": 0.1, "second_end": 0.6,
 }  # fmt: skip
 
 
@@ -94,12 +95,73 @@ def test_its_map_is_shown_while_it_is_on(session: Session) -> None:
     assert not session.apply(session.handlers.second_control.preview(session.values, ENGLISH))["second_map"]["visible"]
 
 
-def test_what_the_base_can_follow_is_offered(session: Session) -> None:
-    changes = session.apply(session.handlers.second_control.offer("sd15", None, "", ENGLISH))
+def offered(session: Session, **values: Any) -> dict[str, Any]:
+    session.set(**values)
+    return session.apply(session.handlers.second_control.offer(session.values, ENGLISH))
+
+
+def test_what_draws_without_weights_is_offered_first_what_the_base_can_follow(session: Session) -> None:
+    changes = offered(session, base="sd15")
     assert changes["second_kind"]["value"] == "scribble"  # which its canny network can follow
     assert changes["second_network"]["value"] == "sd15-canny"
-    kept = session.apply(session.handlers.second_control.offer("miniature", "scribble", "miniature-canny", ENGLISH))
-    assert kept["second_network"]["value"] == "miniature-canny"
+    kinds = [kind for _, kind in changes["second_kind"]["choices"]]
+    assert kinds[:2] == ["canny", "scribble"]
+    assert kinds[-3:] == ["blur", "colour_grid", "silhouette"]
+    assert changes["second_network"]["visible"] is False  # nothing to choose
+
+
+def test_a_network_chosen_for_a_kind_stays_and_another_kind_has_its_own(session: Session) -> None:
+    chosen = {"second_kind": "scribble", "second_network": "miniature-canny", "second_network_for": "scribble"}
+    changes = offered(session, **chosen)
+    assert (changes["second_network"]["value"], changes["second_network"]["visible"]) == ("miniature-canny", True)
+    session.set(second_on=True)
+    assert submitted(session).controls[1].network == "miniature-canny"
+    changes = offered(session, second_network="miniature-canny", second_network_for="canny")
+    assert changes["second_network"]["value"] == "miniature-scribble"
+
+
+def test_switched_on_it_does_not_double_the_first(session: Session) -> None:
+    session.set(**SECOND, kind="scribble")
+    switch = session.handlers.second_control.switch
+    assert session.apply(switch(session.values, ENGLISH))["second_kind"]["value"] == "canny"
+    session.set(second_kind="scribble", second_picture=session.values[session.fields["photo"]])
+    assert session.apply(switch(session.values, ENGLISH))["second_kind"]["value"] == "scribble"
+
+
+def test_a_kind_without_a_network_is_shown_and_told(session: Session) -> None:
+    session.set(**{**SECOND, "second_kind": "silhouette"})
+    shown = session.apply(session.handlers.second_control.preview(session.values, ENGLISH))
+    assert shown["second_map"]["visible"]
+    assert "No control network here can follow" in shown["second_note"]
+    with pytest.raises(InputError) as caught:
+        submitted(session)
+    assert caught.value.key == "second_no_network"
+
+
+def test_strokes_start_nothing_more_while_the_panels_are_off(session: Session) -> None:
+    preview = session.handlers.sources.preview
+    assert session.apply(preview(session.values, ENGLISH))["laid"] is None
+    session.set(second_on=True)
+    laid = session.apply(preview(session.values, ENGLISH))["laid"]
+    session.set(width=96)
+    assert session.apply(preview(session.values, ENGLISH))["laid"] != laid
+    session.set(photo=None)
+    assert session.apply(preview(session.values, ENGLISH))["laid"] is None
+
+
+def test_pace_and_facts_tell_how_many_controls_there_are(session: Session) -> None:
+    session.set(pace={view.pace_key("miniature", 1): 1e-5, view.pace_key("miniature", 2): 1e-3}, steps=10)
+    assert "about 2 s" in session.handlers.menus.cost(session.values, ENGLISH)
+    session.set(**SECOND)
+    assert "about 3 min" in session.handlers.menus.cost(session.values, ENGLISH)
+    asked = submitted(session)
+    cell = view.Cell(request=asked, seconds=2.5)
+    assert "Edges (Canny) 1 + Sketch 0.5" in view.facts(cell, "en")
+    assert "Kanten (Canny) 1 + Skizze 0,5" in view.facts(cell, "de")
+    first, second = asked.controls
+    without = replace(asked, controls=(replace(first, control_scale=0.0), second))
+    assert "Sketch 0.5" in view.facts(view.Cell(request=without), "en")
+    assert prints.told("control_scale", without, "en") == "strength 0"  # not "no control": the second acts
 
 
 def test_settings_of_a_page_without_a_picture_have_both_controls(session: Session) -> None:
@@ -127,6 +189,18 @@ def test_gains_halves_and_region_reach_the_request_and_come_back(session: Sessio
     assert submitted(session).controls[0].region_id == ""
 
 
+def test_a_live_frame_takes_the_region_that_was_kept(session: Session) -> None:
+    session.set(region_on=True)
+    shown = session.apply(session.handlers.fine_control.show(session.values))
+    session.set(region=canvas(PAINTED, ground=shown["region_ground"].name))
+    kept = session.handlers.fine_control.keep(session.values)
+    session.set(region_kept=kept)
+    values = session.handlers.named(session.values)
+    del values["region"]  # does not travel with each stroke
+    assert session.handlers.asking.request(values).controls[0].region_id == kept != ""
+    assert session.handlers.asking.request(values | {"width": 96}).controls[0].region_id == ""
+
+
 def test_a_region_stays_while_a_sketch_grows(session: Session) -> None:
     session.set(region_on=True, source="sketch", sketch=canvas(PAINTED, ground=""))
     first = session.apply(session.handlers.fine_control.show(session.values))
@@ -150,9 +224,11 @@ def test_all_maps_are_drawn_and_one_is_chosen(session: Session) -> None:
     strip = session.apply(maps.show(session.values, ENGLISH))["maps_strip"]
     assert strip.count("<img") == len(KINDS) == 7
     assert strip.count("disabled") == 3  # blur, colour grid and silhouette: no control here follows them
-    assert 'data-cell="0" aria-pressed="true"' in strip
+    assert 'data-kind="canny" aria-pressed="true"' in strip
     chosen: Any = Choice(KINDS.index("line_art"))
-    assert session.apply(maps.use("miniature", chosen)) == {"kind": "line_art", "maps_strip": ""}
+    assert session.apply(maps.use("miniature", chosen)) == {"kind": "line_art"}
+    chosen = Choice(CLOSE)
+    assert session.apply(maps.use("miniature", chosen)) == {"maps_strip": ""}
     chosen = Choice(KINDS.index("blur"))
     with pytest.raises(InputError) as caught:
         maps.use("miniature", chosen)

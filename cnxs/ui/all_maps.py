@@ -11,7 +11,7 @@ from cnxs.errors import InputError
 from cnxs.protocol import ControlMap
 from cnxs.registry import CONTROL_KINDS
 from cnxs.ui import form, view, words
-from cnxs.ui.binding import Binding, Updates, Values
+from cnxs.ui.binding import Binding, Updates
 from cnxs.ui.edge import edge
 from cnxs.ui.parts import Strip
 from cnxs.ui.sources import Sources
@@ -19,6 +19,7 @@ from cnxs.ui.words import label
 
 # Kinds that draw without weights, in the order of the row. A map that is followed as it is needs no drawing.
 KINDS = tuple(kind.name for kind in CONTROL_KINDS.values() if not kind.weights and kind.name != "as_is")
+CLOSE = -1  # the number of the button that puts the row away
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 
@@ -47,50 +48,52 @@ class AllMaps:
             InputError: if there is none.
         """
         values, language = self.named(data), words.language(request)
-        source_id = self.sources.source_id(values)
-        if source_id is None:
-            raise InputError("empty_sketch" if values["source"] == "sketch" else "no_source")
-        known = {choice.kind.name for choice in form.kind_choices(self.backend.models(), values["base"])}
-        maps = [(kind, self._drawn(values, source_id, kind, followed=kind in known), kind in known) for kind in KINDS]
-        prints = [
-            _print(index, kind, drawn, values["kind"] == kind, followed, language)
-            for index, (kind, drawn, followed) in enumerate(maps)
-        ]
-        name = escape(text.get("page.all_maps", language))
-        return self.updates(maps_strip=f'<div class="strip" role="group" aria-label="{name}">{"".join(prints)}</div>')
-
-    def _drawn(self, values: Values, source_id: str, kind: str, *, followed: bool) -> ControlMap:
-        if followed:
-            return self.sources.drawn({**values, "kind": kind})
-        return self.backend.control_map(
-            source_id,
-            kind=kind,
-            params=form.kind_params(self.backend.models(), kind, values),
-            **form.read(values, {"width": int, "height": int, "placement": str}),
-        )
+        prints = []
+        for index, kind in enumerate(KINDS):
+            own = {**values, "kind": kind}
+            state = {"chosen": values["kind"] == kind, "followed": self.sources.is_followed(own)}
+            prints.append(_print(index, kind, self.sources.drawn_anyway(own), language, **state))
+        return self.updates(maps_strip=_row(prints, language))
 
     def use(self, base: str, event: gr.EventData) -> Updates:
-        """Follow the chosen map."""
+        """Follow the chosen map, or put the row away."""
+        if int(event.cell) == CLOSE:
+            return self.updates(maps_strip="")
         kind = KINDS[int(event.cell)]
-        if kind not in (choice.kind.name for choice in form.kind_choices(self.backend.models(), base)):
+        if not self.sources.is_followed({"base": base, "kind": kind}):
             raise InputError("no_network", base=form.base_info(self.backend.models(), base).label)
-        return self.updates(kind=kind, maps_strip="")
+        return self.updates(kind=kind)
 
 
-def _print(index: int, kind: str, drawn: ControlMap, chosen: bool, followed: bool, language: str) -> str:
+def _row(prints: list[str], language: str) -> str:
+    name, intro, close = (escape(text.get(f"page.all_maps{part}", language)) for part in ("_label", "_intro", "_close"))
+    return (
+        f'<div class="row-head"><p class="note">{intro}</p>'
+        f'<button type="button" class="quiet" data-cell="{CLOSE}">{close}</button></div>'
+        f'<div class="strip" role="group" aria-label="{name}">{"".join(prints)}</div>'
+    )
+
+
+def _print(index: int, kind: str, drawn: ControlMap, language: str, *, chosen: bool, followed: bool) -> str:
     name = escape(text.get(f"kind.{kind}", language))
     below = "" if followed else escape(text.get("page.all_maps_away", language))
     state = "" if followed else " disabled"
     return (
-        f'<button type="button" class="print" data-cell="{index}" aria-pressed="{str(chosen).lower()}"{state}>'
+        f'<button type="button" class="print" data-cell="{index}" data-kind="{kind}"'
+        f' aria-pressed="{str(chosen).lower()}"{state}>'
         f'<img src="{view.data_url(drawn.map)}" alt=""><span class="caption">{name}</span>'
         f'<span class="below">{below}</span></button>'
     )
 
 
 def wire(handlers: Any, everything: set[Any]) -> None:
-    """Connect button and row; another picture empties the row."""
+    """Connect button and row; what draws other maps empties the row."""
     fields, maps = handlers.fields, AllMaps(handlers, handlers.sources)
     fields["all_maps"].click(edge(maps.show), everything, fields["maps_strip"], **_QUIET)
     fields["maps_strip"].click(edge(maps.use), [fields["base"]], [fields["kind"], fields["maps_strip"]], **_QUIET)
-    fields["placed"].change(None, None, fields["maps_strip"], js="() => ''", **_QUIET)
+    fields["kind"].change(None, fields["kind"], None, js="(kind) => window.cnxs.markMap(kind)", **_QUIET)
+    drawing = [
+        fields[name].change for name in ("photo", "sketch", "map", "source", "base", "width", "height", "placement")
+    ]
+    drawing += [fields[name].input for name in fields if name.startswith("param.")]
+    gr.on(drawing, None, None, fields["maps_strip"], js="() => ''", **_QUIET)

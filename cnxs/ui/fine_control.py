@@ -1,4 +1,4 @@
-"""Finer settings of the first control: how strongly each part of the network is steered, and where."""
+"""Finer settings of the first control: where the picture follows it, and how strongly each part of the network does."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,9 +27,21 @@ _NEWEST: dict[str, Any] = {
 
 
 def fine_panel(fields: dict[str, Any]) -> None:
-    """Add the three strengths, the switch for the words and the painted region, folded away."""
+    """Add the painted region, the three strengths and the switch for the words' side, folded away."""
     fields["region_ground"] = gr.State(None)
+    fields["region_kept"] = gr.State("")  # digest of what was painted last, for pictures that are made while drawing
     with gr.Accordion(label("page.fine_panel"), open=False, elem_id="fine-panel") as fields["fine_panel"]:
+        fields["region_on"] = gr.Checkbox(
+            False, label=label("page.region_on"), info=label("hint.region_on"), elem_id="region-on"
+        )
+        with gr.Column(visible=False, elem_id="region-panel") as fields["region_panel"]:
+            fields["region"] = SketchCanvas(mask=True, storage_key="cnxs.region", elem_id="region")
+        gr.HTML(
+            label("page.gains"),
+            html_template='<p class="note">${value}</p>',
+            apply_default_css=False,
+            elem_id="gains-intro",
+        )
         for name in GAINS:
             fields[name] = gr.Slider(
                 0,
@@ -44,11 +56,6 @@ def fine_panel(fields: dict[str, Any]) -> None:
         fields["prompt_half_only"] = gr.Checkbox(
             False, label=label("page.prompt_half_only"), info=label("hint.prompt_half_only"), elem_id="prompt-half-only"
         )
-        fields["region_on"] = gr.Checkbox(
-            False, label=label("page.region_on"), info=label("hint.region_on"), elem_id="region-on"
-        )
-        with gr.Column(visible=False, elem_id="region-panel") as fields["region_panel"]:
-            fields["region"] = SketchCanvas(mask=True, storage_key="cnxs.region", elem_id="region")
 
 
 class FineControl:
@@ -77,7 +84,15 @@ class FineControl:
             return ""
         if ground.placed != placed:  # the canvas follows a moment later
             ground = replace(ground, placed=placed, mask_id="")
-        return masks.painted(self.backend, values["region"], ground)
+        if "region" in values:
+            return masks.painted(self.backend, values["region"], ground)
+        kept = values["region_kept"]
+        return kept if kept and self.backend.get_image(kept).size == placed[:2] else ground.mask_id
+
+    def keep(self, data: Mapping[Any, Any]) -> str:
+        """Store what is painted by now, so that a stroke of the sketch need not bring it along."""
+        values = self.named(data)
+        return self._region(values)
 
     def show(self, data: Mapping[Any, Any]) -> Updates:
         """Lay the picture that is followed below the region."""
@@ -108,7 +123,7 @@ class FineControl:
         changes |= self._region_back(asked, missing, language) if use.region_id else {"region_ground": None}
         if use.region_id or use.prompt_half_only or set(use.gains) != {1.0}:
             changes["fine_panel"] = gr.update(open=True)
-        return self.updates(**changes)
+        return self.updates(**changes, region_kept="")
 
     def _region_back(self, asked: GenerationRequest, missing: list[str], language: str) -> dict[str, Any]:
         use = asked.controls[0]
@@ -126,13 +141,16 @@ def _known_as(source: str, source_id: str) -> str:
     return source if source == "sketch" else source_id
 
 
-def wire(handlers: Any, everything: set[Any]) -> None:
+def wire(handlers: Any) -> None:
     """Connect the panel."""
     fields, fine = handlers.fields, handlers.fine_control
+    painted = ("region_on", "region_ground", "width", "height", "placement")
     gr.on(
-        [fields["region_on"].change, fields["placed"].change],
+        [fields["region_on"].change, fields["laid"].change],
         edge(fine.show),
-        everything,
+        {fields[name] for name in ("source", "photo", "sketch", "map", *painted)},
         [fields[name] for name in ("region_ground", "region", "region_panel")],
         **_NEWEST,
     )
+    inputs = {fields[name] for name in ("region", *painted)}
+    fields["region"].change(edge(fine.keep), inputs, fields["region_kept"], **_NEWEST)

@@ -104,8 +104,9 @@ class Handlers(Binding):
             shown.fold(event)
             changed = changed or isinstance(event, (Preview, Result))
             if isinstance(event, Result):
-                pixels = event.request.width * event.request.height * event.request.steps
-                pace = {**(pace or {}), event.request.base: event.seconds / pixels}
+                made = event.request
+                key = view.pace_key(made.base, len([use for use in made.controls if use.control_scale]))
+                pace = {**(pace or {}), key: event.seconds / (made.width * made.height * made.steps)}
             if states == shown.states and time.monotonic() < due:
                 continue  # the next update tells this one as well
             yield self._moved(shown, language, picture=changed, strip=states != shown.states)

@@ -63,8 +63,6 @@ def source_column(fields: Fields, models: Models) -> None:
         fields["placed"] = _shown("placed", "page.placed")
         fields["control_map"] = _shown("control-map", "page.control_map")
     _map_buttons(fields)
-    second_panel(fields)
-    fine_panel(fields)
     if examples.read():
         gr.HTML(
             label("page.examples"),
@@ -73,6 +71,8 @@ def source_column(fields: Fields, models: Models) -> None:
             elem_id="examples-label",
         )
         fields["examples"] = Strip(value=examples.strip_html(), elem_id="examples")
+    fine_panel(fields)
+    second_panel(fields)
 
 
 def _map_buttons(fields: Fields) -> None:

@@ -11,6 +11,7 @@ from cnxs import text
 from cnxs.errors import InputError, UserError
 from cnxs.request import MAX_CONTROL_SCALE, ControlUse, GenerationRequest
 from cnxs.ui import form, view, words
+from cnxs.ui.all_maps import KINDS
 from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.edge import edge
 from cnxs.ui.parts import UploadedImage
@@ -22,44 +23,55 @@ _NEWEST: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last"}
 
 _SLIDERS = {"control_scale": (MAX_CONTROL_SCALE, 0.7), "start": (1.0, 0.0), "end": (1.0, 1.0)}
 _FIRST_CHOICES = ("colour_grid", "scribble", "canny")  # what goes well with lines, then other lines
+_OWN = ("kind", "network", "network_for", *_SLIDERS)
 _SAID = {"network", "map_id", "kind", "params", "source_id", "control_scale", "start", "end"}
 
 
 def second_panel(fields: dict[str, Any]) -> None:
-    """Add the card of the second control, folded away."""
+    """Add the card of the second control, folded away; the style sheet shows its rest once it is on."""
     fields["second_params"] = gr.State(None)  # (kind, parameters) of a control that came back
+    fields["second_network_for"] = gr.State(None)  # the kind for which the network in the menu was chosen
     with gr.Accordion(label("page.second_panel"), open=False, elem_id="second-panel") as fields["second_panel"]:
         fields["second_on"] = gr.Checkbox(
             False, label=label("page.second_on"), info=label("hint.second_on"), elem_id="second-on"
         )
-        fields["second_kind"] = gr.Radio([], label=label("page.kind"), elem_id="second-kind")
-        _pictures(fields)
-        fields["second_note"] = gr.HTML("", elem_id="second-note", apply_default_css=False)
-        for name, (maximum, start) in _SLIDERS.items():
-            fields[f"second_{name}"] = gr.Slider(
-                0,
-                maximum,
-                start,
-                step=0.05,
-                label=label(f"page.{name}"),
-                elem_id=f"second-{name.replace('_', '-')}",
-                buttons=[],
+        with gr.Column(elem_id="second-card"):
+            fields["second_kind"] = gr.Radio([], label=label("page.kind"), elem_id="second-kind")
+            fields["second_note"] = gr.HTML("", elem_id="second-note", apply_default_css=False)
+            _pictures(fields)
+            _slider(fields, "control_scale")
+            with gr.Row():
+                _slider(fields, "start")
+                _slider(fields, "end")
+            fields["second_network"] = gr.Dropdown(
+                [], label=label("page.network"), visible=False, elem_id="second-network", allow_custom_value=True
             )
-        fields["second_network"] = gr.Dropdown(
-            [], label=label("page.network"), elem_id="second-network", allow_custom_value=True
-        )
+
+
+def _slider(fields: dict[str, Any], name: str) -> None:
+    maximum, start = _SLIDERS[name]
+    fields[f"second_{name}"] = gr.Slider(
+        0,
+        maximum,
+        start,
+        step=0.05,
+        label=label(f"page.{name}"),
+        elem_id=f"second-{name.replace('_', '-')}",
+        min_width=150,
+        buttons=[],
+    )
 
 
 def _pictures(fields: dict[str, Any]) -> None:
-    with gr.Row(elem_classes="keep-row"):
+    with gr.Row(elem_id="second-pictures", elem_classes="keep-row"):
         fields["second_picture"] = UploadedImage(
             label=label("page.second_picture"),
             sources=["upload", "clipboard"],
             type="filepath",
             image_mode=None,
             buttons=[],
-            height=170,
-            min_width=140,
+            height=230,
+            min_width=120,
             elem_id="second-picture",
         )
         fields["second_map"] = gr.Image(
@@ -68,8 +80,8 @@ def _pictures(fields: dict[str, Any]) -> None:
             interactive=False,
             format="png",
             buttons=["fullscreen"],
-            height=170,
-            min_width=140,
+            height=200,
+            min_width=120,
             visible=False,
             elem_id="second-map",
         )
@@ -86,13 +98,15 @@ class SecondControl:
         """Return the request with the second control after the first.
 
         Raises:
-            InputError: `second_without_first`; or why its map cannot be drawn.
+            InputError: `second_without_first`; `second_no_network`; or why its map cannot be drawn.
         """
         if not values["second_on"]:
             return asked
         if not asked.controls:
             raise InputError("second_without_first")
         own = self._own(values)
+        if not self.sources.is_followed(own):
+            raise InputError("second_no_network")
         if asked.controls[0].map_id:
             use = self.sources.control(own, needed=True)
             assert use is not None
@@ -104,9 +118,8 @@ class SecondControl:
 
     def _own(self, values: Values) -> dict[str, Any]:
         """Return the page's values as if the second control were the first."""
-        names = ("kind", "network", *_SLIDERS)
         own = {name: value for name, value in values.items() if not name.startswith("param.")}
-        own |= {name: values[f"second_{name}"] for name in names}
+        own |= {name: values[f"second_{name}"] for name in _OWN}
         if values["second_picture"]:
             own |= {"source": "photo", "photo": values["second_picture"]}
         kind, params = values["second_params"] or (None, ())
@@ -115,32 +128,51 @@ class SecondControl:
         return own
 
     def preview(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
-        """Show the map that the second control follows."""
-        values, hidden = self.named(data), gr.update(value=None, visible=False)
+        """Show the map that the second control follows; say so if nothing here can follow it."""
+        values, language = self.named(data), words.language(request)
+        hidden = gr.update(value=None, visible=False)
         if not values["second_on"]:
             return self.updates(second_map=hidden, second_note="")
+        own = self._own(values)
         try:
-            drawn = self.sources.drawn(self._own(values))
+            drawn = self.sources.drawn_anyway(own)
         except UserError as error:
-            sentence = error.sentence(words.language(request))
-            return self.updates(second_map=hidden, second_note=view.note_html(sentence))
+            return self.updates(second_map=hidden, second_note=view.note_html(error.sentence(language)))
         shown = gr.update(value=self.files.put_image(drawn.map), visible=True)
-        return self.updates(second_map=shown, second_note="")
+        return self.updates(second_map=shown, second_note=view.note_html(self._told(own, language)))
 
-    def offer(self, base: str, kind: str | None, network: str, request: gr.Request) -> Updates:
-        """Offer the kinds that the base can follow, and the networks of the chosen one."""
-        return self._menus(base, kind, network, words.language(request))
+    def _told(self, own: Values, language: str) -> str:
+        if not self.sources.is_followed(own):
+            return text.get("error.second_no_network", language)
+        return self.sources.near_note(own, language)
 
-    def _menus(self, base: str, kind: str | None, network: str, language: str) -> Updates:
+    def offer(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        """Offer the kinds that draw without weights or that the base can follow, and the networks of the chosen one."""
+        values = self.named(data)
+        chosen, network_for = values["second_kind"], values["second_network_for"]
+        network = values["second_network"] if network_for == chosen else ""
+        return self._menus(values["base"], chosen, network, words.language(request), beside=values["kind"])
+
+    def switch(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
+        """Offer another kind than the first control's if both would follow the same picture in the same way."""
+        values = self.named(data)
+        doubled = values["second_kind"] == values["kind"] and not values["second_picture"]
+        chosen = None if doubled else values["second_kind"]
+        return self._menus(values["base"], chosen, "", words.language(request), beside=values["kind"])
+
+    def _menus(self, base: str, kind: str | None, network: str, language: str, *, beside: str | None = None) -> Updates:
         choices = {choice.kind.name: choice for choice in form.kind_choices(self.backend.models(), base)}
-        first = next((name for name in (*_FIRST_CHOICES, *choices) if name in choices), None)
-        chosen = kind if kind in choices else first
-        networks = [(n.label, n.name) for n in choices[chosen].networks] if chosen else []
+        kinds = [*choices, *(name for name in KINDS if name not in choices)]
+        others = [name for name in (*_FIRST_CHOICES, *choices) if name in choices and name != beside]
+        chosen = kind if kind in kinds else next(iter(others), kinds[0])
+        networks = [(n.label, n.name) for n in choices[chosen].networks] if chosen in choices else []
         names = [name for _, name in networks]
-        kinds = [(text.get(f"kind.{name}", language), name) for name in choices]
+        shown = network if network in names else next(iter(names), "")
+        offered = [(text.get(f"kind.{name}", language), name) for name in kinds]
         return self.updates(
-            second_kind=gr.update(choices=kinds, value=chosen),
-            second_network=gr.update(choices=networks, value=network if network in names else next(iter(names), "")),
+            second_kind=gr.update(choices=offered, value=chosen),
+            second_network=gr.update(choices=networks, value=shown, visible=len(networks) > 1),
+            second_network_for=chosen,
         )
 
     def laid_out(self, asked: GenerationRequest, missing: list[str], language: str) -> Updates:
@@ -182,22 +214,26 @@ class SecondControl:
             return self.updates(second_picture=None)
 
 
-def wire(page: gr.Blocks, handlers: Any, everything: set[Any]) -> None:
+def wire(page: gr.Blocks, handlers: Any) -> None:
     """Connect the card."""
     fields, second = handlers.fields, handlers.second_control
-    menus = [fields["second_kind"], fields["second_network"]]
+    menus = [fields[name] for name in ("second_kind", "second_network", "second_network_for")]
+    choosing = {fields["base"], fields["kind"], *menus}
     gr.on(
         [page.load, fields["base"].change, fields["second_kind"].input, fields["second_panel"].expand],
         edge(second.offer),
-        [fields["base"], *menus],
+        choosing,
         menus,
         **_NEWEST,
     )
-    drawn = ("second_on", "second_kind", "second_picture", "control_map")
+    fields["second_on"].input(edge(second.switch), {*choosing, fields["second_picture"]}, menus, **_NEWEST)
+    followed = ("source", "photo", "sketch", "map", "base", "width", "height", "placement")
+    drawn = ("second_on", "second_kind", "second_network", "second_picture", "laid")
+    own = ("second_params", *(f"second_{name}" for name in _OWN))
     gr.on(
         [fields[name].change for name in drawn],
         edge(second.preview),
-        everything,
+        {fields[name] for name in (*followed, *drawn, *own)},
         [fields["second_map"], fields["second_note"]],
         **_NEWEST,
     )
