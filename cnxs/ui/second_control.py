@@ -70,7 +70,7 @@ def _pictures(fields: dict[str, Any]) -> None:
             type="filepath",
             image_mode=None,
             buttons=[],
-            height=230,
+            height=240,
             min_width=120,
             elem_id="second-picture",
         )
