@@ -1,4 +1,4 @@
-"""The folded panels of the page, with the bundled model: LoRAs."""
+"""The folded panels of the page, with the bundled model: LoRAs, a second control, a region, all maps."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,14 +53,73 @@ def test_a_lora_for_few_steps_is_one_click(served: tuple[Studio, str], open_page
     page.locator("#fast").click()
     page.locator("#lora-row-2").wait_for()
     generate(page)
-    asked, made, png = newest(studio)
+    asked, made, _ = newest(studio)
     assert (asked.sampler, asked.steps, asked.guidance_scale) == ("lcm", 3, 1)
     assert asked.loras == (("lcm-tiny-3steps", 1.0),)
     assert made.std() > 5
+
+
+def test_a_second_control_a_region_and_gains_come_back(
+    served: tuple[Studio, str], open_page: Callable[..., Any]
+) -> None:
+    studio, url = served
+    page = open_page(url)
+    with_example(page)
+    set_steps(page, 3)
+    page.locator("#fine-panel > button").click()  # first: a number typed in the very moment of unfolding is lost
+    page.locator("#second-panel > button").click()
+    page.locator("#second-on input").check()
+    page.locator("#second-map img").wait_for()
+    page.locator("#second-kind label", has_text="Sketch").click()
+    page.locator("#second-network").wait_for()  # this kind can be followed by two
+    field = page.locator("#gain-late input[type=number]")
+    field.fill("0.5")
+    field.press("Tab")
+    page.locator("#region-on input").check()
+    paint(page)
+    generate(page)
+    asked, made, png = newest(studio)
+    first, second = asked.controls
+    assert (first.kind, second.kind) == ("canny", "scribble")
+    assert first.map_id != second.map_id
+    assert first.gains == (1.0, 1.0, 0.5)
+    region = np.asarray(studio.get_image(first.region_id))[..., 0]
+    assert region[64, 128] == 255
+    assert 0.05 < (region == 255).mean() < 0.25
     other = open_page(url)
     ready(other)
     restore(other, png)
+    other.locator("#second-map img").wait_for()
     generate(other)
     again, same, _ = newest(studio)
     assert again == asked
     np.testing.assert_array_equal(same, made)
+
+
+def paint(page: Any) -> None:
+    """Draw a line from left to right, a quarter down, over the picture that is followed."""
+    paper = page.locator("#region canvas")
+    paper.scroll_into_view_if_needed()
+    page.wait_for_function("window.cnxsSketches.get('cnxs.region')?.sketch.ground")
+    box = paper.bounding_box()
+    y = box["y"] + 0.25 * box["height"]
+    page.mouse.move(box["x"] + 0.1 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.9 * box["width"], y, steps=10)
+    page.mouse.up()
+    page.locator('#region [data-strokes="1"]').wait_for()
+
+
+def test_all_maps_side_by_side_and_one_click_follows_one(
+    served: tuple[Studio, str], open_page: Callable[..., Any]
+) -> None:
+    page = open_page(served[1])
+    with_example(page)
+    page.locator("#all-maps-open").click()
+    page.locator("#all-maps .print").nth(5).wait_for()
+    assert page.locator("#all-maps [aria-pressed=true]").inner_text().strip() == "Edges (Canny)"
+    page.locator("#all-maps .print", has_text="Line art").click()
+    page.locator("#kind label.selected", has_text="Line art").wait_for()
+    page.locator("#all-maps [aria-pressed=true]", has_text="Line art").wait_for()
+    page.locator("#all-maps .quiet").click()
+    page.locator("#all-maps .print").first.wait_for(state="detached")

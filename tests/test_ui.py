@@ -243,7 +243,7 @@ def test_a_file_that_is_no_picture_is_told_beside_the_map(session: Session) -> N
 def test_the_cost_of_a_comparison_is_told_once_an_image_was_measured(session: Session) -> None:
     session.set(strengths="0.5 1", width=256, height=256, steps=20)
     assert "3 images" in session.handlers.menus.cost(session.values, ENGLISH)
-    session.set(pace={"miniature": 1.0 / (256 * 256 * 20)})
+    session.set(pace={view.pace_key("miniature", 1): 1.0 / (256 * 256 * 20)})
     assert "3 images, about 3 s" in session.handlers.menus.cost(session.values, ENGLISH)
 
 
@@ -266,7 +266,7 @@ def test_a_job_is_shown_from_its_first_step_to_the_file_with_everything_in_it(se
     path = shown[-1]["stage"]
     assert Path(path).read_bytes() == session.backend.png(job, 0)
     assert shown[-1]["download"]["value"] == path
-    assert shown[-1]["pace"]["miniature"] > 0
+    assert shown[-1]["pace"][view.pace_key("miniature", 1)] > 0
 
 
 def test_a_fast_job_does_not_flood_the_browser(session: Session) -> None:

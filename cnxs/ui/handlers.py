@@ -15,11 +15,13 @@ from cnxs.ui.asking import Asking
 from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.comparing import Comparing
 from cnxs.ui.files import PictureFiles
+from cnxs.ui.fine_control import FineControl
 from cnxs.ui.inputs import SOURCES, Fields
 from cnxs.ui.loras import Loras
 from cnxs.ui.menus import Menus
 from cnxs.ui.owners import owner_of
 from cnxs.ui.restoring import Restoring
+from cnxs.ui.second_control import SecondControl
 from cnxs.ui.sources import Sources
 from cnxs.ui.start_picture import StartPicture
 
@@ -35,7 +37,10 @@ class Handlers(Binding):
         self.sources = Sources(self)
         self.start_picture = StartPicture(self, self.sources)
         self.loras = Loras(self)
-        self.asking = Asking(self.sources, [self.start_picture, self.loras])
+        self.fine_control = FineControl(self, self.sources)
+        self.second_control = SecondControl(self, self.sources)
+        panels = [self.fine_control, self.second_control, self.start_picture, self.loras]
+        self.asking = Asking(self.sources, panels)
         self.menus = Menus(self)
         self.restoring = Restoring(self, self.menus, self.asking)
         self.comparing = Comparing(self, self.sources)
@@ -99,8 +104,9 @@ class Handlers(Binding):
             shown.fold(event)
             changed = changed or isinstance(event, (Preview, Result))
             if isinstance(event, Result):
-                pixels = event.request.width * event.request.height * event.request.steps
-                pace = {**(pace or {}), event.request.base: event.seconds / pixels}
+                made = event.request
+                key = view.pace_key(made.base, len([use for use in made.controls if use.control_scale]))
+                pace = {**(pace or {}), key: event.seconds / (made.width * made.height * made.steps)}
             if states == shown.states and time.monotonic() < due:
                 continue  # the next update tells this one as well
             yield self._moved(shown, language, picture=changed, strip=states != shown.states)

@@ -10,12 +10,15 @@ from cnxs.registry import CONTROL_KINDS
 from cnxs.request import MAX_CONTROL_SCALE, MAX_GUIDANCE_SCALE, MAX_SEED, MAX_STEPS, Prediction, Sampler, defaults
 from cnxs.specs import ControlKind, ParamSpec
 from cnxs.ui import examples, styles
+from cnxs.ui.all_maps import all_maps_button, all_maps_row
 from cnxs.ui.axes import compare_panel
 from cnxs.ui.binding import Fields
 from cnxs.ui.canvas import SketchCanvas
+from cnxs.ui.fine_control import fine_panel
 from cnxs.ui.form import kind_choices
 from cnxs.ui.loras import loras_panel
 from cnxs.ui.parts import STATIC, Strip, UploadedImage
+from cnxs.ui.second_control import second_panel
 from cnxs.ui.start_picture import start_panel
 from cnxs.ui.waiting import waiting_switches
 from cnxs.ui.words import label
@@ -68,6 +71,8 @@ def source_column(fields: Fields, models: Models) -> None:
             elem_id="examples-label",
         )
         fields["examples"] = Strip(value=examples.strip_html(), elem_id="examples")
+    fine_panel(fields)
+    second_panel(fields)
 
 
 def _map_buttons(fields: Fields) -> None:
@@ -76,6 +81,8 @@ def _map_buttons(fields: Fields) -> None:
             fields[name] = gr.Button(
                 label(f"page.{name}"), size="sm", visible=False, elem_id=name.replace("_", "-"), min_width=100
             )
+        all_maps_button(fields)
+    all_maps_row(fields)
 
 
 def _upload(name: str, sources: list[Any]) -> UploadedImage:

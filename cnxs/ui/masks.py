@@ -9,6 +9,8 @@ from PIL import Image, ImageOps
 from cnxs import images
 from cnxs.protocol import Backend
 from cnxs.request import Placement
+from cnxs.ui import form
+from cnxs.ui.binding import Values
 from cnxs.ui.canvas import SketchCanvas
 
 _DARK = 128  # grey below which paper counts as painted
@@ -21,13 +23,19 @@ class Ground:
     """The picture that lies below a mask, as the page last sent it."""
 
     name: str  # comes back with what is painted on it
-    picture: str  # digest of the picture as it was given
+    picture: str  # what tells it from another one: its digest as it was given, where nothing else is said
     placed: Placed
     mask_id: str = ""  # the mask that came with it, used as it is until something is painted
 
 
 def lay(
-    backend: Backend, picture: str, *, placed: Placed, before: Ground | None = None, mask_id: str = ""
+    backend: Backend,
+    picture: str,
+    *,
+    placed: Placed,
+    before: Ground | None = None,
+    mask_id: str = "",
+    known_as: str = "",
 ) -> tuple[Ground, dict[str, Any]]:
     """Return the ground of a picture, and the update of the canvas that shows it.
 
@@ -37,8 +45,10 @@ def lay(
         placed: the size at which it is painted over.
         before: the ground until now. If it is of the same picture, what was painted stays.
         mask_id: a mask of that size to begin with.
+        known_as: what tells this picture from another one; "": its digest.
     """
-    stays = before is not None and before.picture == picture and not mask_id
+    known_as = known_as or picture
+    stays = before is not None and before.picture == known_as and not mask_id
     name = before.name if before is not None and stays else secrets.token_hex(8)
     marks = images.encode_png(ImageOps.invert(backend.get_image(mask_id))) if mask_id else b""
     shown = images.encode_png(place(backend, picture, placed))
@@ -46,13 +56,23 @@ def lay(
         **SketchCanvas.set_paper(placed[0], placed[1]),
         **SketchCanvas.set_ground(name, shown, marks=None if stays else marks),
     }
-    return Ground(name=name, picture=picture, placed=placed, mask_id=mask_id), update
+    return Ground(name=name, picture=known_as, placed=placed, mask_id=mask_id), update
 
 
 def place(backend: Backend, picture: str, placed: Placed) -> Image.Image:
     """Return a picture at the output's size."""
     width, height, placement = placed
     return images.place(backend.get_image(picture), width=width, height=height, placement=placement)
+
+
+def placed_of(values: Values) -> Placed:
+    """Return the size that the page asks for.
+
+    Raises:
+        InputError: naming a number that was left empty.
+    """
+    read = form.read(values, {"width": int, "height": int, "placement": str})
+    return read["width"], read["height"], read["placement"]
 
 
 def painted(backend: Backend, value: Any, ground: Ground) -> str:

@@ -112,7 +112,7 @@ class Menus:
             sizes = form.read(values, {"width": int, "height": int, "steps": int})
         except UserError as error:
             return view.note_html(error.sentence(language))
-        pace = (values["pace"] or {}).get(values["base"])
+        pace = _pace(values["pace"] or {}, values["base"], 2 if values["second_on"] else 1)
         if pace is None:
             return view.note_html(text.get("page.cost_unknown", language, images=count))
         time = view.duration(pace * sizes["width"] * sizes["height"] * sizes["steps"] * count, language)
@@ -129,3 +129,9 @@ class Menus:
             kind=chosen.kind if chosen.kind in kinds else default_kind("photo", kinds),
             prompt=chosen.prompt,
         )
+
+
+def _pace(known: Mapping[str, float], base: str, controls: int) -> float | None:
+    """Return the pace of a base with that many controls; before it was measured, that with fewer or more."""
+    tried = (controls, *(other for other in (1, 2, 0) if other != controls))
+    return next((known[key] for key in (view.pace_key(base, count) for count in tried) if key in known), None)

@@ -11,15 +11,18 @@ from starlette.middleware import Middleware
 from cnxs import text
 from cnxs.protocol import Backend
 from cnxs.ui import (
+    all_maps,
     api,
     comparing,
     exporting,
+    fine_control,
     gallery,
     hints,
     live,
     loras,
     models_panel,
     prompting,
+    second_control,
     second_pass,
     start_picture,
     tracing,
@@ -99,9 +102,7 @@ def _wire(page: gr.Blocks, handlers: Handlers, fields: Fields, drawer: Fields) -
     models_panel.wire(page, handlers, handlers.menus)
     comparing.wire(handlers, handlers.comparing, everything)
     tracing.wire(handlers, everything)
-    start_picture.wire(handlers, everything)
-    loras.wire(page, handlers)
-    second_pass.wire(handlers)
+    _wire_panels(page, handlers, everything)
     waiting.wire(fields)
     prompting.wire(page, handlers)
     exporting.wire(exporting.Exporting(handlers, handlers.asking), fields, everything)
@@ -146,6 +147,7 @@ def _states(fields: Fields) -> None:
         ("pace", None),
         ("fitted", None),
         ("network_for", None),  # the kind for which the network in the menu was chosen
+        ("laid", None),  # the followed picture and its size, for panels that show it again
     ):
         fields[name] = gr.State(start)
     fields["waking"] = gr.Timer(0.7, active=False)
@@ -189,6 +191,7 @@ def _masthead(fields: Fields, *, trains: bool) -> None:
 
 def _request_inputs(fields: Fields) -> set[Component]:
     left_out = ("arrival", "link", "restore", "view", "job", "pace", "placed", "control_map", "stage", "slider", "pair")
+    left_out += ("second_map",)
     silent = (gr.HTML, gr.Timer, gr.Button, gr.DownloadButton, gr.Tab, gr.Tabs, gr.Row, gr.Column, gr.Group)
     silent += (gr.Accordion,)
     return {
@@ -235,14 +238,13 @@ def _wire_menus(handlers: Handlers, fields: Fields) -> None:
 def _wire_preview(handlers: Handlers, fields: Fields) -> None:
     drawn = ("photo", "map", "sketch", "source", "kind", "network", "base", "width", "height", "placement")
     params = [name for name in fields if name.startswith("param.")]
+    shown = ("placed", "control_map", "copy_map", "edit_map", "map_note", "fitted", "laid", "width", "height")
     gr.on(
         [fields[name].change for name in (*drawn, *params)],
         edge(handlers.sources.preview),
-        _request_inputs(fields),
-        [
-            fields[name]
-            for name in ["placed", "control_map", "copy_map", "edit_map", "map_note", "fitted", "width", "height"]
-        ],
+        # Runs on each stroke: nothing else travels with it.
+        {fields[name] for name in (*drawn, *params, "fitted", "network_for", "second_on", "region_on")},
+        [fields[name] for name in shown],
         **_NEWEST,
     )
     fields["copy_map"].click(None, js="() => window.cnxs.copyMap()", **_QUIET)
@@ -285,6 +287,15 @@ def _wire_work(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
     ).then(None, js="() => window.cnxs.arrived()", **_QUIET)
 
 
+def _wire_panels(page: gr.Blocks, handlers: Handlers, everything: set[Component]) -> None:
+    start_picture.wire(handlers, everything)
+    all_maps.wire(handlers, everything)
+    fine_control.wire(handlers)
+    second_control.wire(page, handlers)
+    loras.wire(page, handlers)
+    second_pass.wire(handlers)
+
+
 def _wire_live(handlers: Handlers, fields: Fields) -> None:
     sketching = live.Live(handlers, handlers.asking)
     seed = [fields["seed"], fields["random_seed"]]
@@ -299,7 +310,7 @@ def _wire_live(handlers: Handlers, fields: Fields) -> None:
     gr.on(
         [fields["sketch"].input, fields["live"].change, fields["prompt"].blur, fields["control_scale"].release],
         edge(sketching.frame),
-        _request_inputs(fields),
+        _request_inputs(fields) - {fields["region"]},  # on each stroke: what was painted there is in `region_kept`
         live.outputs(fields),
         trigger_mode="multiple",
         queue=False,  # answered by its own request: Gradio's queue looks for answers every 50 ms only
@@ -333,7 +344,7 @@ def _wire_examples(handlers: Handlers, fields: Fields) -> None:
 
 def _wire_words(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
     rows = ("rows", "row_values", "row_choices")
-    priced = [fields[name] for name in ("strengths", *rows, "width", "height", "steps", "base", "pace")]
+    priced = [fields[name] for name in ("strengths", *rows, "width", "height", "steps", "base", "second_on", "pace")]
     gr.on(
         [page.load, *(component.change for component in priced)],
         edge(handlers.menus.cost),

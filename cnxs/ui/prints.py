@@ -23,7 +23,7 @@ def told(axis: str, request: GenerationRequest, language: str) -> str:
     """Return what sets an image apart along one axis."""
     control = request.controls[0] if request.controls else None
     match axis:
-        case "control_scale" if control is None or control.control_scale == 0:
+        case "control_scale" if not any(use.control_scale for use in request.controls):
             return text.get("page.caption_none", language)
         case "control_scale" if control:
             return text.get("page.caption_strength", language, strength=number(control.control_scale, language))

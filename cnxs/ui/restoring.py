@@ -18,6 +18,7 @@ _PNG = b"\x89PNG"
 # What a request has beside the page's fields: no setting that a user could miss, or told of by its own panel.
 _NOT_SETTINGS = {"controls", "axes", "threads", "live", "init_id", "mask_id", "loras"}
 _RESTORED_WITH_CONTROL = {"network", "kind", "map_id", "source_id", "params", "control_scale", "start", "end"}
+_RESTORED_WITH_CONTROL |= {"gains", "region_id", "prompt_half_only"}
 
 
 class Restoring:
@@ -100,7 +101,7 @@ class Restoring:
         missing += _changed(use, {*_RESTORED_WITH_CONTROL, *self.fields})
         missing += [
             f"{text.get('page.network', language)} {i}: {other.network}"
-            for i, other in enumerate(asked.controls[1:], start=2)
+            for i, other in enumerate(asked.controls[2:], start=3)
         ]
         changes |= {name: getattr(use, name) for name in ("control_scale", "start", "end")}
         for name, value in use.params:

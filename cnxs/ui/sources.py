@@ -49,17 +49,19 @@ class Sources:
             if values["kind"] is None:
                 return self._no_map(self._why_no_kind(values, language))
             changes = self._fitted(values, source_id)
-            drawn = self.drawn(values | {name: changes[name] for name in ("width", "height") if name in changes})
+            values |= {name: changes[name] for name in ("width", "height") if name in changes}
+            drawn = self.drawn(values)
         except UserError as error:
             return self._no_map(error.sentence(language))
         told = [text.get(key, language, **dict(fields)) for key, fields in drawn.notes]
-        note = " ".join(part for part in (self._near_note(values, language), *told) if part)
+        note = " ".join(part for part in (self.near_note(values, language), *told) if part)
         return self.updates(
             placed=gr.update(value=self.files.put_image(drawn.placed), visible=True),
             control_map=gr.update(value=self.files.put_image(drawn.map), visible=True),
             copy_map=gr.update(visible=True),
             edit_map=gr.update(visible=form.is_editable(values)),
             map_note=view.note_html(note),
+            laid=_laid(values, source_id),
             **changes,
         )
 
@@ -67,7 +69,12 @@ class Sources:
         hidden = gr.update(value=None, visible=False)
         away = gr.update(visible=False)
         return self.updates(
-            placed=hidden, control_map=hidden, copy_map=away, edit_map=away, map_note=view.note_html(sentence)
+            placed=hidden,
+            control_map=hidden,
+            copy_map=away,
+            edit_map=away,
+            map_note=view.note_html(sentence),
+            laid=None,
         )
 
     def _why_no_kind(self, values: Values, language: str) -> str:
@@ -87,23 +94,45 @@ class Sources:
         return {"fitted": fitted, "width": width, "height": height}
 
     def drawn(self, values: Values) -> ControlMap:
-        """Return the map of the chosen picture.
+        """Return the map of the chosen picture, as the network that follows it takes it.
 
         Raises:
             InputError: `no_source` or `empty_sketch`; or why the picture cannot be drawn.
         """
+        source_id = self._needed(values)
+        return self._map(values, source_id, network=self._network(values))
+
+    def drawn_anyway(self, values: Values) -> ControlMap:
+        """Return the map of the chosen picture, whether or not a network here follows its kind.
+
+        Raises:
+            InputError: as `drawn` does.
+        """
+        source_id = self._needed(values)
+        return self._map(values, source_id, network=self._network(values) if self.is_followed(values) else "")
+
+    def is_followed(self, values: Values) -> bool:
+        """Say whether the chosen base has a network here for the chosen kind."""
+        choices = form.kind_choices(self.backend.models(), values["base"])
+        return values["kind"] in (choice.kind.name for choice in choices)
+
+    def _needed(self, values: Values) -> str:
         source_id = self.source_id(values)
         if source_id is None:
             raise InputError("empty_sketch" if values["source"] == "sketch" else "no_source")
+        return source_id
+
+    def _map(self, values: Values, source_id: str, *, network: str) -> ControlMap:
         return self.backend.control_map(
             source_id,
             kind=values["kind"],
             params=form.kind_params(self.backend.models(), values["kind"], values),
-            network=self._network(values),
+            network=network,
             **form.read(values, {"width": int, "height": int, "placement": str}),
         )
 
-    def _near_note(self, values: Values, language: str) -> str:
+    def near_note(self, values: Values, language: str) -> str:
+        """Return a sentence if the chosen kind is followed by a network made for a similar one; else nothing."""
         choice = self._choice(self.backend.models(), values)
         return text.get("page.near_note", language, network=choice.networks[0].label) if choice.near else ""
 
@@ -130,3 +159,10 @@ class Sources:
             source_id=self.source_id(values) or "",
             params=form.kind_params(self.backend.models(), values["kind"], values),
         )
+
+
+def _laid(values: Values, source_id: str) -> tuple[Any, ...] | None:
+    """Return what a panel that shows the followed picture again must know has changed; None if none is in use."""
+    if not (values["second_on"] or values["region_on"]):
+        return None  # so that a stroke of the pen starts nothing more
+    return (source_id, values["width"], values["height"], values["placement"])

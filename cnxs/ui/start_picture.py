@@ -75,7 +75,7 @@ class StartPicture:
         """
         if not values["start_picture"]:
             return asked
-        picture, placed = self.sources.digest_of(values["start_picture"]), _placed(values)
+        picture, placed = self.sources.digest_of(values["start_picture"]), masks.placed_of(values)
         ground: masks.Ground = values["ground"] or masks.Ground(name="", picture="", placed=placed)
         if (ground.picture, ground.placed) != (picture, placed):
             # The canvas follows a moment later: what was painted belongs to the picture if it is the same.
@@ -94,7 +94,7 @@ class StartPicture:
         changes: dict[str, Any] = {}
         if (before is None or before.picture != picture) and self.sources.source_id(values) is None:
             changes = self._size(values, picture)
-        placed = _placed({**values, **changes})
+        placed = masks.placed_of({**values, **changes})
         if before is not None and (before.picture, before.placed) == (picture, placed):
             return self.updates(mask_panel=gr.update(visible=True))
         ground, mask = masks.lay(self.backend, picture, placed=placed, before=before)
@@ -148,11 +148,6 @@ class StartPicture:
             mask_panel=gr.update(visible=True),
             start_panel=gr.update(open=True),
         )
-
-
-def _placed(values: Values) -> masks.Placed:
-    read = form.read(values, {"width": int, "height": int, "placement": str})
-    return read["width"], read["height"], read["placement"]
 
 
 def wire(handlers: Any, everything: set[Any]) -> None:

@@ -143,6 +143,11 @@ def data_url(image: "Image", side: int = THUMBNAIL) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def pace_key(base: str, controls: int) -> str:
+    """Return the name under which the pace of a base with that many controls is kept."""
+    return f"{base} {controls}"
+
+
 def duration(seconds: float, language: str) -> str:
     """Return a length of time in words that promise no more than is known."""
     if seconds < 90:
@@ -196,11 +201,14 @@ def status_html(view: JobView, language: str) -> str:
 
 def facts(cell: Cell, language: str) -> str:
     """Return the line below a finished image: what made it."""
-    key = "page.facts" if cell.control_scale else "page.facts_plain"
+    uses = [use for use in cell.request.controls if use.control_scale]
+    key = "page.facts_plain" if not uses else "page.facts" if len(cell.request.controls) == 1 else "page.facts_several"
+    named = [f"{text.get(f'kind.{use.kind}', language)} {number(use.control_scale, language)}" for use in uses]
     return text.get(
         key,
         language,
         seed=cell.request.seed,
+        controls=" + ".join(named),
         strength=number(cell.control_scale, language),
         steps=cell.request.steps,
         seconds=number(round(cell.seconds, 1), language),

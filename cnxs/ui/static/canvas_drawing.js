@@ -339,7 +339,7 @@ class Surface {
     const context = this.veiled.getContext("2d");
     context.drawImage(this.ink, 0, 0);
     context.globalCompositeOperation = "source-in";
-    context.fillStyle = "rgb(214 64 69 / 55%)";
+    context.fillStyle = "rgb(196 40 150 / 55%)";
     context.fillRect(0, 0, this.veiled.width, this.veiled.height);
     return this.veiled;
   }

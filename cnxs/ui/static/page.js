@@ -70,6 +70,12 @@
     await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
   }
 
+  // The row of all maps stays while another kind is chosen, there or in the menu: only its mark moves.
+  function markMap(kind) {
+    for (const print of document.querySelectorAll("#all-maps [data-kind]"))
+      print.setAttribute("aria-pressed", print.dataset.kind === kind);
+  }
+
   // The event that keeps Gradio's stream open (see _hold_line in page.py) goes first, every other waits for it.
   const PULSE = "cnxs.pulse";
   const plainFetch = window.fetch.bind(window);
@@ -126,5 +132,5 @@
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watch);
   else watch();
 
-  window.cnxs = { PULSE, arrival, arrived, keep, copyMap };
+  window.cnxs = { PULSE, arrival, arrived, keep, copyMap, markMap };
 })();
