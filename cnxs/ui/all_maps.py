@@ -92,8 +92,7 @@ def wire(handlers: Any, everything: set[Any]) -> None:
     fields["all_maps"].click(edge(maps.show), everything, fields["maps_strip"], **_QUIET)
     fields["maps_strip"].click(edge(maps.use), [fields["base"]], [fields["kind"], fields["maps_strip"]], **_QUIET)
     fields["kind"].change(None, fields["kind"], None, js="(kind) => window.cnxs.markMap(kind)", **_QUIET)
-    drawing = [
-        fields[name].change for name in ("photo", "sketch", "map", "source", "base", "width", "height", "placement")
-    ]
+    # A stroke of the sketch empties the row in page.js: a listener of Gradio's would delay each live frame.
+    drawing = [fields[name].change for name in ("photo", "map", "source", "base", "width", "height", "placement")]
     drawing += [fields[name].input for name in fields if name.startswith("param.")]
-    gr.on(drawing, None, None, fields["maps_strip"], js="() => ''", **_QUIET)
+    gr.on(drawing, None, None, None, js="() => window.cnxs.closeMaps()", **_QUIET)

@@ -76,6 +76,12 @@
       print.setAttribute("aria-pressed", print.dataset.kind === kind);
   }
 
+  // Its own button empties it; most strokes of a sketch find none, and cost nothing.
+  function closeMaps() {
+    document.querySelector("#all-maps .quiet")?.click();
+  }
+  document.addEventListener("pointerup", ({ target }) => target.closest?.("#sketch") && closeMaps(), true);
+
   // The event that keeps Gradio's stream open (see _hold_line in page.py) goes first, every other waits for it.
   const PULSE = "cnxs.pulse";
   const plainFetch = window.fetch.bind(window);
@@ -132,5 +138,5 @@
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watch);
   else watch();
 
-  window.cnxs = { PULSE, arrival, arrived, keep, copyMap, markMap };
+  window.cnxs = { PULSE, arrival, arrived, keep, copyMap, markMap, closeMaps };
 })();
