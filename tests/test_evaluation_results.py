@@ -3,13 +3,14 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from cnxs.evaluation import __main__ as command
 from cnxs.evaluation.ablation import Reference, Result
-from cnxs.evaluation.ablation_report import table
+from cnxs.evaluation.ablation_report import budget_line, table
 from cnxs.evaluation.bias import Row as BiasRow
 from cnxs.evaluation.connections import Effect
 from cnxs.evaluation.following import Row as Figures
@@ -145,6 +146,15 @@ def test_verdicts_say_which_way_it_came_out() -> None:
     (acting,) = connections_verdict(effects())
     assert "the encoder matters most" in acting
     assert "75%" in acting
+
+
+def test_the_budget_is_told_as_it_was_given() -> None:
+    def told(**length: Any) -> str:
+        return budget_line(dataclasses.replace(PEERS[0], budget=Budget(**length)))
+
+    assert "Budget of each row: 7,200 training images; batch 24" in told(images=7200)
+    assert "row: 2.5 minutes of training;" in told(minutes=2.5)
+    assert "row: 48 training images or 1 minutes, whichever came first;" in told(images=48, minutes=1)
 
 
 def test_the_table_of_the_ablation_has_its_parts_on_the_page(measured: Path, tmp_path: Path) -> None:

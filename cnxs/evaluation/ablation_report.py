@@ -70,10 +70,12 @@ def _distance(values: Sequence[float]) -> str:
 def budget_line(result: Result) -> str:
     """Return what every row got, in words."""
     budget = result.budget
+    given = {name: value for name in ("images", "minutes") if (value := getattr(budget, name)) is not None}
+    lengths = {name: f"{value:,g}" if name == "minutes" else f"{value:,}" for name, value in given.items()}
+    kind = "both" if len(given) == 2 else next(iter(given))
     return text.get(
         "cli.ablation_budget",
-        images=f"{budget.images:,}" if budget.images else "-",
-        minutes=f"{budget.minutes:g}" if budget.minutes else "-",
+        length=text.get(f"cli.ablation_budget_{kind}", **lengths),
         **{name: getattr(budget, name) for name in ("batch_size", "seed", "cases", "steps", "threads", "precision")},
     )
 
