@@ -232,6 +232,8 @@ def _wire_menus(handlers: Handlers, fields: Fields) -> None:
         [fields[name] for name in ("base", "source", "kind")],
         [*menus, fields["waking"], fields["device"]],
         **_QUIET,
+    ).then(  # what was typed before there was a model to read it
+        edge(handlers.menus.count_tokens), [fields["base"], fields["prompt"]], fields["tokens"], **_QUIET
     )
 
 
@@ -360,6 +362,5 @@ def _wire_words(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
         js="(prompt, negative) => window.cnxs.keep({ prompt, negative_prompt: negative })",
         **_QUIET,
     )
-    fields["prompt"].change(
-        edge(handlers.menus.count_tokens), [fields["base"], fields["prompt"]], fields["tokens"], **_NEWEST
-    )
+    counting = (edge(handlers.menus.count_tokens), [fields["base"], fields["prompt"]], fields["tokens"])
+    gr.on([fields["prompt"].change, fields["base"].change], *counting, **_NEWEST)
