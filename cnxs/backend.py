@@ -21,6 +21,7 @@ from cnxs.bases import load_base, load_tokenizer
 from cnxs.bases.loaded import UNDECIDED
 from cnxs.bases.loras import apply_loras
 from cnxs.bases.safety import SafetyChecker, hidden, load_checker
+from cnxs.building import BUILDING
 from cnxs.checkpoints import families
 from cnxs.checkpoints.loading import load_control
 from cnxs.controls.thin import thin
@@ -318,13 +319,16 @@ class Engine:
             vae, embeddings = self._addons(found.spec)
             # A base that may not fit on the device as a whole is loaded beside it.
             place = self._device if self._vram == "high" else HOME
-            base = load_base(found.path, found.spec, device=place, dtype=self._dtype, vae=vae, embeddings=embeddings)
+            with BUILDING:
+                base = load_base(
+                    found.path, found.spec, device=place, dtype=self._dtype, vae=vae, embeddings=embeddings
+                )
+                self._checker = load_checker(found.path, device=self._device) if self._safety else None
             if found.spec.family == "sd21":
                 self._predictions[name] = _PREDICTIONS[base.scheduler_config["prediction_type"]]
             needed = sum(p.nbytes for module in base.modules for p in module.parameters())
             memory = device_memory(self._device)
             plan = choose_plan(self._vram, device=self._device, memory_bytes=memory, weight_bytes=needed)
-            self._checker = load_checker(found.path, device=self._device) if self._safety else None
             self._pipeline = Pipeline(base, device=self._device, dtype=self._dtype, plan=plan)
         return self._pipeline
 
@@ -345,7 +349,8 @@ class Engine:
         found = self.library.network(name)
         if found.path is None:
             raise UnavailableError("network_not_here", network=found.label)
-        network = load_control(found.path).control
+        with BUILDING:
+            network = load_control(found.path).control
         self._network_notes(network, pipeline)
         network.to(self._dtype).requires_grad_(False)
         pipeline.residency.adopt(network)
@@ -368,7 +373,8 @@ class Engine:
         if loras == self._loras:
             return
         self._loras = ()
-        apply_loras(pipeline.base, [(self.library.addon("lora", name), weight) for name, weight in loras])
+        with BUILDING:
+            apply_loras(pipeline.base, [(self.library.addon("lora", name), weight) for name, weight in loras])
         pipeline.residency.renew_leaves()
         pipeline.forget_prompts()
         self._loras = loras

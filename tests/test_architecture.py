@@ -37,7 +37,8 @@ ARROWS: dict[str, set[str]] = {
     "metrics": set(),
     "store": {"errors", "images"},
     "contact_sheet": set(),
-    "controls": {"errors", "specs", "registry", "images"},
+    "building": set(),
+    "controls": {"errors", "specs", "registry", "images", "building"},
     "layers": {"errors", "specs"},
     "blocks": {"errors", "specs", "layers"},
     "hint": {"errors", "specs", "layers"},
@@ -54,7 +55,11 @@ ARROWS: dict[str, set[str]] = {
     "history_index": {"errors", "request", "records", "settings"},
     "history": {"errors", "request", "records", "images", "store", "pnginfo", "history_index"},
     "weights": _WORDS | {"checkpoints", "recognise"},
-    "backend": _WORDS | _NETWORK | _SAMPLING | _MACHINE | {"images", "store", "controls", "metrics", "miniature"},
+    "backend": _WORDS
+    | _NETWORK
+    | _SAMPLING
+    | _MACHINE
+    | {"images", "store", "controls", "metrics", "miniature", "building"},
     "job": {"request", "protocol"},
     "workers": {"errors", "request", "protocol", "store", "job"},
     "picture_folders": {"errors"},

@@ -1,7 +1,9 @@
 """The engine and pipeline on the bundled miniature: real weights, few steps."""
 
 import dataclasses
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -303,6 +305,22 @@ def test_devices_are_chosen_in_one_place() -> None:
     with pytest.raises(InputError) as unknown:
         choose_dtype(torch.device("cpu"), "int8")
     assert unknown.value.key == "unknown_dtype"
+
+
+def test_engines_that_load_at_the_same_time_get_whole_networks() -> None:
+    for _ in range(3):  # unguarded, one of two came out without weights in most rounds
+        engines = [Engine(torch.device("cpu"), Library(), threads=1) for _ in range(3)]
+        together = threading.Barrier(len(engines))
+
+        def load(engine: Engine, together: threading.Barrier = together) -> list[torch.device]:
+            together.wait()
+            pipeline = engine.pipeline("miniature")
+            modules = (*pipeline.base.modules, engine.network("canny", pipeline))
+            return [parameter.device for module in modules for parameter in module.parameters()]
+
+        with ThreadPoolExecutor(len(engines)) as pool:
+            devices = {device.type for found in pool.map(load, engines) for device in found}
+        assert devices == {"cpu"}
 
 
 def test_tokens_are_counted_without_touching_the_pipeline() -> None:

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from cnxs.building import BUILDING
 from cnxs.errors import UnavailableError
 from cnxs.images import Pixels
 from cnxs.registry import CONTROL_KINDS, DETECTORS, DETECTORS_FOLDER
@@ -72,4 +73,5 @@ def draw(
 
 @functools.lru_cache(maxsize=1)
 def _network(kind: str, files: tuple[Path, ...], _stamp: Stamp) -> Any:
-    return importlib.import_module(f"{__name__}.{kind}").load(files).eval()
+    with BUILDING:
+        return importlib.import_module(f"{__name__}.{kind}").load(files).eval()
