@@ -10,7 +10,7 @@ from PIL import Image
 
 from cnxs.evaluation import __main__ as command
 from cnxs.evaluation.ablation import Reference, Result
-from cnxs.evaluation.ablation_report import budget_line, table
+from cnxs.evaluation.ablation_report import budget_line, table, width_charts
 from cnxs.evaluation.bias import Row as BiasRow
 from cnxs.evaluation.connections import Effect
 from cnxs.evaluation.following import Row as Figures
@@ -146,6 +146,11 @@ def test_verdicts_say_which_way_it_came_out() -> None:
     (acting,) = connections_verdict(effects())
     assert "the encoder matters most" in acting
     assert "75%" in acting
+
+
+def test_what_was_not_timed_is_not_drawn() -> None:
+    untimed = [dataclasses.replace(size, speed=None) for size in SIZES]
+    assert 3 * width_charts(untimed).height == 2 * width_charts(SIZES).height
 
 
 def test_the_budget_is_told_as_it_was_given() -> None:

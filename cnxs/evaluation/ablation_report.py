@@ -110,15 +110,17 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def width_charts(results: Sequence[Result]) -> Image.Image:
-    """Return F, Frechet distance and step ratio over the share of the base, one chart each."""
+    """Return F, Frechet distance and, once timed, step ratio over the share of the base, one chart each."""
     ordered = sorted(results, key=lambda result: result.share)
     charts = []
     for name, value in (
         ("f", lambda result: result.full.f),
         ("frechet", lambda result: 1000 * statistics.mean(result.frechet)),
-        ("ratio", lambda result: result.speed.step_ratio if result.speed else 1.0),
+        ("ratio", lambda result: result.speed and result.speed.step_ratio),
     ):
-        points = [(100 * result.share, value(result)) for result in ordered]
+        points = [(100 * result.share, y) for result in ordered if (y := value(result)) is not None]
+        if not points:
+            continue  # rows are timed once all are finished
         title = text.get(f"cli.ablation_widths_{name}")
         label = text.get("cli.ablation_widths_share")
         charts.append(line_chart([Series("B", points)], title=title, x_label=label, logarithmic=True))

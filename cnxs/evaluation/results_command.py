@@ -56,8 +56,16 @@ def _measure(options: argparse.Namespace) -> None:
     same = ["--steps", options.steps, "--threads", options.threads]
     length = ["--budget-minutes", options.budget_minutes] if options.budget_minutes else []
     length += ["--images", options.images] if options.images else []
-    length += ["--precision", options.precision]
-    data = ["--batch-size", options.batch_size, "--held-out", options.held_out, "--cases", options.cases]
+    data = [
+        "--precision",
+        options.precision,
+        "--batch-size",
+        options.batch_size,
+        "--held-out",
+        options.held_out,
+        "--cases",
+        options.cases,
+    ]
     _call("ablation", [*pools, "--output", ablation, "--widths", *length, *data, *same])
     files = [ablation / row.name / "control.safetensors" for row in (*PEERS, *WIDTHS) if row.name.startswith("b")]
     controls = [file for file in files if file.is_file()]
