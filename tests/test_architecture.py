@@ -70,7 +70,7 @@ ARROWS: dict[str, set[str]] = {
     "evaluation": _WORDS
     | _NETWORK
     | _SAMPLING
-    | {"images", "controls", "metrics", "miniature", "training", "jobs", "generate"},
+    | {"images", "controls", "metrics", "miniature", "training", "jobs", "generate", "benchmark"},
     "hint_pictures": _WORDS | {"jobs", "generate"},
     "running": set(),
     "load_test": {"text", "running"},

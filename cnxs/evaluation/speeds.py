@@ -2,10 +2,9 @@
 
 import dataclasses
 import json
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from cnxs.benchmark.timing import medians
 from cnxs.evaluation.ablation import Task
 from cnxs.evaluation.measure import Speed
 from cnxs.evaluation.rows import RowTrainer
@@ -20,8 +20,8 @@ from cnxs.training.data import PoolData
 from cnxs.training.frozen_base import load_base
 from cnxs.training.writing import write_whole
 
-_TRAINING_ROUNDS = 6
-_SAMPLING_ROUNDS = 31
+_TRAINING_ROUNDS = 5
+_SAMPLING_ROUNDS = 30
 
 
 def run_speeds(tasks: Sequence[Task], folder: Path) -> dict[str, Speed]:
@@ -64,10 +64,11 @@ def _untrained(tasks: Sequence[Task], runs: Path) -> list[RowTrainer]:
 
 
 def _rates(trainers: Sequence[RowTrainer]) -> list[float]:
-    order = trainers[0].order.starting_at(0)
-    batches: list[np.ndarray] = [next(order) for _ in range(_TRAINING_ROUNDS)]
-    rounds = [[_seconds(lambda t=t, b=batch: t.update(b)) for t in trainers] for batch in batches]
-    return [len(batches[0]) / seconds for seconds in _medians(rounds)]
+    def step(trainer: RowTrainer, order: Iterator[np.ndarray]) -> float:
+        return trainer.update(next(order))
+
+    calls = {t.row.name: partial(step, t, t.order.starting_at(0)) for t in trainers}
+    return [trainers[0].config.batch_size / seconds for seconds in medians(calls, rounds=_TRAINING_ROUNDS).values()]
 
 
 @torch.inference_mode()
@@ -77,21 +78,10 @@ def _step_ratios(trainers: Sequence[RowTrainer]) -> list[float]:
     x = torch.randn(2, unet.config.in_channels, 16, 16, generator=generator)
     context = torch.randn(2, 24, unet.config.cross_attention_dim, generator=generator)
     timestep = torch.tensor(500)
-    calls: list[Callable[[], object]] = [lambda: unet(x, timestep, context, return_dict=False)]
+    calls: dict[str, Callable[[], object]] = {"plain": partial(unet, x, timestep, context, return_dict=False)}
     for trainer in trainers:
         network = trainer.peer()
         hint = network.encode_hint(torch.zeros(2, 1, 256, 256))
-        calls.append(lambda n=network, h=hint: n.predict(x, timestep, context, h, control_scale=1.0))
-    plain, *coupled = _medians([[_seconds(call) for call in calls] for _ in range(_SAMPLING_ROUNDS)])
+        calls[trainer.row.name] = partial(network.predict, x, timestep, context, hint, control_scale=1.0)
+    plain, *coupled = medians(calls, rounds=_SAMPLING_ROUNDS).values()
     return [seconds / plain for seconds in coupled]
-
-
-def _medians(rounds: Sequence[Sequence[float]]) -> list[float]:
-    """Return the median of each column, without the first round, which warms up."""
-    return [statistics.median(column) for column in zip(*rounds[1:], strict=True)]
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
