@@ -66,6 +66,20 @@ def one_job(page: Any) -> Iterator[None]:
     page.locator("#download").wait_for()
 
 
+def paint(page: Any, canvas: str, *, height: float) -> None:
+    """Draw a line from left to right over the picture that lies below a canvas (`mask` or `region`)."""
+    paper = page.locator(f"#{canvas} canvas")
+    paper.scroll_into_view_if_needed()
+    page.wait_for_function(f"window.cnxsSketches.get('cnxs.{canvas}')?.sketch.ground")
+    box = paper.bounding_box()
+    y = box["y"] + height * box["height"]
+    page.mouse.move(box["x"] + 0.1 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.9 * box["width"], y, steps=10)
+    page.mouse.up()
+    page.locator(f'#{canvas} [data-strokes="1"]').wait_for()
+
+
 def restore(page: Any, png: bytes) -> None:
     """Give the page a file to restore from, and wait until it is laid out."""
     file = {"name": "made.png", "mimeType": "image/png", "buffer": png}

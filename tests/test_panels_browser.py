@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from cnxs.jobs import Studio
-from tests.real_page import generate, newest, ready, real_page, restore, set_steps
+from tests.real_page import generate, newest, paint, ready, real_page, restore, set_steps
 
 pytestmark = pytest.mark.browser
 
@@ -76,7 +76,7 @@ def test_a_second_control_a_region_and_gains_come_back(
     field.fill("0.5")
     field.press("Tab")
     page.locator("#region-on input").check()
-    paint(page)
+    paint(page, "region", height=0.25)
     generate(page)
     asked, made, png = newest(studio)
     first, second = asked.controls
@@ -94,20 +94,6 @@ def test_a_second_control_a_region_and_gains_come_back(
     again, same, _ = newest(studio)
     assert again == asked
     np.testing.assert_array_equal(same, made)
-
-
-def paint(page: Any) -> None:
-    """Draw a line from left to right, a quarter down, over the picture that is followed."""
-    paper = page.locator("#region canvas")
-    paper.scroll_into_view_if_needed()
-    page.wait_for_function("window.cnxsSketches.get('cnxs.region')?.sketch.ground")
-    box = paper.bounding_box()
-    y = box["y"] + 0.25 * box["height"]
-    page.mouse.move(box["x"] + 0.1 * box["width"], y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.9 * box["width"], y, steps=10)
-    page.mouse.up()
-    page.locator('#region [data-strokes="1"]').wait_for()
 
 
 def test_all_maps_side_by_side_and_one_click_follows_one(

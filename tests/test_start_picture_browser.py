@@ -9,7 +9,7 @@ from PIL import Image
 
 from cnxs.jobs import Studio
 from cnxs.ui.start_picture import CHANGE
-from tests.real_page import generate, newest, one_job, ready, real_page, restore, set_steps
+from tests.real_page import generate, newest, one_job, paint, ready, real_page, restore, set_steps
 
 pytestmark = pytest.mark.browser
 
@@ -20,20 +20,6 @@ STEPS = 3
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Studio, str]]:
     with real_page(tmp_path_factory.mktemp("outputs")) as served:
         yield served
-
-
-def paint(page: Any, *, height: float) -> None:
-    """Draw a line from left to right over the picture that is started from."""
-    paper = page.locator("#mask canvas")
-    paper.scroll_into_view_if_needed()
-    page.wait_for_function("[...window.cnxsSketches.values()].some((canvas) => canvas.sketch.ground)")
-    box = paper.bounding_box()
-    y = box["y"] + height * box["height"]
-    page.mouse.move(box["x"] + 0.1 * box["width"], y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.9 * box["width"], y, steps=10)
-    page.mouse.up()
-    page.locator('#mask [data-strokes="1"]').wait_for()
 
 
 def test_what_is_painted_over_becomes_new_and_everything_comes_back(
@@ -49,7 +35,7 @@ def test_what_is_painted_over_becomes_new_and_everything_comes_back(
     page.locator("#control-map img").wait_for()
     set_steps(page, STEPS)
     page.locator("#start-from-photo").click()
-    paint(page, height=0.3)
+    paint(page, "mask", height=0.3)
     generate(page)
     asked, made, png = newest(studio)
     assert asked.steps == STEPS
@@ -71,7 +57,7 @@ def test_what_is_painted_over_becomes_new_and_everything_comes_back(
     assert again == asked
     np.testing.assert_array_equal(same, made)
     # One stroke more, and the mask is what came back with the stroke.
-    paint(other, height=0.7)
+    paint(other, "mask", height=0.7)
     generate(other)
     more = np.asarray(studio.get_image(newest(studio)[0].mask_id))[..., 0]
     assert more[int(0.3 * 256), 128] == more[int(0.7 * 256), 128] == 255
