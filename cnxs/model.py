@@ -28,7 +28,7 @@ from cnxs.blocks import (
 )
 from cnxs.errors import CheckpointError
 from cnxs.hint import HintEncoder
-from cnxs.layers import embedding_weight, zero_conv
+from cnxs.layers import PointwiseConv, embedding_weight, zero_conv
 from cnxs.specs import ControlSpec
 
 
@@ -50,7 +50,7 @@ class ControlNetXS(nn.Module):
             TimestepEmbedding(spec.base_channels[0], 4 * spec.base_channels[0]) if spec.learn_time_embedding else None
         )
         self.encoder = nn.ModuleList(control_encoder(spec))
-        self.encoder_to_ctrl = nn.ModuleList(nn.Conv2d(c, c, 1) for c in base_encoder_widths)
+        self.encoder_to_ctrl = nn.ModuleList(PointwiseConv(c, c) for c in base_encoder_widths)
         self.middle = ControlMiddle(middle + base_middle, middle, spec)
         self.middle_to_base = zero_conv(middle, base_middle)
         self.decoder = nn.ModuleList()
@@ -66,11 +66,11 @@ class ControlNetXS(nn.Module):
             self.decoder_to_base = nn.ModuleList(zero_conv(k, c) for k, c in zip(widths[::-1], entering, strict=True))
         else:
             # Corrections come from a control decoder and act on the stream that leaves a decoder block.
-            self.middle_to_ctrl = nn.Conv2d(base_middle, base_middle, 1)
+            self.middle_to_ctrl = PointwiseConv(base_middle, base_middle)
             self.decoder = nn.ModuleList(control_decoder(spec, widths))
             pairs = list(zip(decoder_widths, base_decoder_widths, strict=True))[:-1]
             self.decoder_to_base = nn.ModuleList(zero_conv(k, c) for k, c in pairs)
-            self.decoder_to_ctrl = nn.ModuleList(nn.Conv2d(c, c, 1) for _, c in pairs[:-1])
+            self.decoder_to_ctrl = nn.ModuleList(PointwiseConv(c, c) for _, c in pairs[:-1])
 
     def encode_hint(self, control_map: torch.Tensor) -> torch.Tensor:
         """Return the hint (B, K0, H, W) of a control map (B, hint_channels, factor * H, factor * W) in [0, 1].

@@ -113,3 +113,14 @@ def test_a_hint_has_the_latents_grid_and_starts_alive(net: str, factor: int, cha
     hint = encoder(torch.rand(2, channels, 5 * factor, 7 * factor))
     assert hint.shape == (2, 8, 5, 7)
     assert hint.std() > 1e-3
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_pointwise_convolution_is_one_and_keeps_the_layout(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    pointwise = layers.PointwiseConv(6, 10)
+    x = torch.randn(2, 6, 4, 5).contiguous(memory_format=layout)
+    found = pointwise(x)
+    wanted = torch.nn.functional.conv2d(x, pointwise.weight, pointwise.bias)
+    torch.testing.assert_close(found, wanted)  # sums of 6 products in another order
+    assert found.is_contiguous(memory_format=layout)
