@@ -73,7 +73,13 @@ def follows(pixels: np.ndarray, box: tuple[int, int, int, int]) -> float:
 
 def test_two_pictures_are_followed_at_once(session: Session) -> None:
     alone = painted(session)
-    session.set(second_on=True, second_kind="scribble", second_network="miniature-scribble", second_control_scale=1)
+    session.set(
+        second_on=True,
+        second_kind="scribble",
+        second_network="miniature-scribble",
+        second_shown_for="scribble",
+        second_control_scale=1,
+    )
     both = painted(session, second_picture=session.handlers.files.put_image(drawn(RIGHT)))
     assert follows(alone, LEFT) > 0.5 > 0.1 > follows(alone, RIGHT)
     assert min(follows(both, LEFT), follows(both, RIGHT)) > 0.4

@@ -16,12 +16,13 @@ from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.comparing import Comparing
 from cnxs.ui.files import PictureFiles
 from cnxs.ui.fine_control import FineControl
+from cnxs.ui.further_cards import PLACES
+from cnxs.ui.further_controls import FurtherControl
 from cnxs.ui.inputs import SOURCES, Fields
 from cnxs.ui.loras import Loras
 from cnxs.ui.menus import Menus
 from cnxs.ui.owners import owner_of
 from cnxs.ui.restoring import Restoring
-from cnxs.ui.second_control import SecondControl
 from cnxs.ui.sources import Sources
 from cnxs.ui.start_picture import StartPicture
 
@@ -38,8 +39,8 @@ class Handlers(Binding):
         self.start_picture = StartPicture(self, self.sources)
         self.loras = Loras(self)
         self.fine_control = FineControl(self, self.sources)
-        self.second_control = SecondControl(self, self.sources)
-        panels = [self.fine_control, self.second_control, self.start_picture, self.loras]
+        self.further = [FurtherControl(self, self.sources, place) for place in PLACES]
+        panels = [self.fine_control, *self.further, self.start_picture, self.loras]
         self.asking = Asking(self.sources, panels)
         self.menus = Menus(self)
         self.restoring = Restoring(self, self.menus, self.asking)

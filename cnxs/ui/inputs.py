@@ -16,9 +16,9 @@ from cnxs.ui.binding import Fields
 from cnxs.ui.canvas import SketchCanvas
 from cnxs.ui.fine_control import fine_panel
 from cnxs.ui.form import kind_choices
+from cnxs.ui.further_cards import further_cards
 from cnxs.ui.loras import loras_panel
 from cnxs.ui.parts import STATIC, Strip, UploadedImage
-from cnxs.ui.second_control import second_panel
 from cnxs.ui.start_picture import start_panel
 from cnxs.ui.waiting import waiting_switches
 from cnxs.ui.words import label
@@ -72,7 +72,7 @@ def source_column(fields: Fields, models: Models) -> None:
         )
         fields["examples"] = Strip(value=examples.strip_html(), elem_id="examples")
     fine_panel(fields)
-    second_panel(fields)
+    further_cards(fields)
 
 
 def _map_buttons(fields: Fields) -> None:

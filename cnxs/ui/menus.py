@@ -11,6 +11,7 @@ from cnxs.protocol import BaseInfo, Models
 from cnxs.registry import CONTROL_KINDS
 from cnxs.ui import axes, examples, form, view, words
 from cnxs.ui.binding import Binding, Updates
+from cnxs.ui.further_cards import switched_on
 from cnxs.ui.inputs import default_kind
 
 
@@ -112,7 +113,7 @@ class Menus:
             sizes = form.read(values, {"width": int, "height": int, "steps": int})
         except UserError as error:
             return view.note_html(error.sentence(language))
-        pace = _pace(values["pace"] or {}, values["base"], 2 if values["second_on"] else 1)
+        pace = _pace(values["pace"] or {}, values["base"], 1 + switched_on(values))
         if pace is None:
             return view.note_html(text.get("page.cost_unknown", language, images=count))
         time = view.duration(pace * sizes["width"] * sizes["height"] * sizes["steps"] * count, language)
@@ -133,5 +134,5 @@ class Menus:
 
 def _pace(known: Mapping[str, float], base: str, controls: int) -> float | None:
     """Return the pace of a base with that many controls; before it was measured, that with fewer or more."""
-    tried = (controls, *(other for other in (1, 2, 0) if other != controls))
+    tried = (controls, *(other for other in (1, 2, 3, 0) if other != controls))
     return next((known[key] for key in (view.pace_key(base, count) for count in tried) if key in known), None)

@@ -16,13 +16,13 @@ from cnxs.ui import (
     comparing,
     exporting,
     fine_control,
+    further_controls,
     gallery,
     hints,
     live,
     loras,
     models_panel,
     prompting,
-    second_control,
     second_pass,
     start_picture,
     tracing,
@@ -33,6 +33,7 @@ from cnxs.ui import (
 from cnxs.ui.canvas import SketchCanvas
 from cnxs.ui.edge import edge
 from cnxs.ui.files import PictureFiles
+from cnxs.ui.further_cards import PLACES
 from cnxs.ui.guard import Guard
 from cnxs.ui.handlers import Handlers
 from cnxs.ui.inputs import SOURCES, Fields, prompt_column, source_column
@@ -54,6 +55,7 @@ CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are look
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 _NEWEST: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last"}
 
+_FURTHER_ON = tuple(f"{place}_on" for place in PLACES)
 _LIMITS = ClientLimits()
 
 
@@ -191,7 +193,7 @@ def _masthead(fields: Fields, *, trains: bool) -> None:
 
 def _request_inputs(fields: Fields) -> set[Component]:
     left_out = ("arrival", "link", "restore", "view", "job", "pace", "placed", "control_map", "stage", "slider", "pair")
-    left_out += ("second_map",)
+    left_out += tuple(f"{place}_map" for place in PLACES)
     silent = (gr.HTML, gr.Timer, gr.Button, gr.DownloadButton, gr.Tab, gr.Tabs, gr.Row, gr.Column, gr.Group)
     silent += (gr.Accordion,)
     return {
@@ -245,7 +247,7 @@ def _wire_preview(handlers: Handlers, fields: Fields) -> None:
         [fields[name].change for name in (*drawn, *params)],
         edge(handlers.sources.preview),
         # Runs on each stroke: nothing else travels with it.
-        {fields[name] for name in (*drawn, *params, "fitted", "network_for", "second_on", "region_on")},
+        {fields[name] for name in (*drawn, *params, "fitted", "network_for", *_FURTHER_ON, "region_on")},
         [fields[name] for name in shown],
         **_NEWEST,
     )
@@ -293,7 +295,7 @@ def _wire_panels(page: gr.Blocks, handlers: Handlers, everything: set[Component]
     start_picture.wire(handlers, everything)
     all_maps.wire(handlers, everything)
     fine_control.wire(handlers)
-    second_control.wire(page, handlers)
+    further_controls.wire(page, handlers)
     loras.wire(page, handlers)
     second_pass.wire(handlers)
 
@@ -346,7 +348,7 @@ def _wire_examples(handlers: Handlers, fields: Fields) -> None:
 
 def _wire_words(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
     rows = ("rows", "row_values", "row_choices")
-    priced = [fields[name] for name in ("strengths", *rows, "width", "height", "steps", "base", "second_on", "pace")]
+    priced = [fields[name] for name in ("strengths", *rows, "width", "height", "steps", "base", *_FURTHER_ON, "pace")]
     gr.on(
         [page.load, *(component.change for component in priced)],
         edge(handlers.menus.cost),

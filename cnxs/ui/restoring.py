@@ -12,6 +12,7 @@ from cnxs.request import ControlUse, GenerationRequest
 from cnxs.ui import form, view, words
 from cnxs.ui.asking import Asking
 from cnxs.ui.binding import Binding, Updates
+from cnxs.ui.further_cards import PLACES
 from cnxs.ui.menus import Menus
 
 _PNG = b"\x89PNG"
@@ -101,7 +102,7 @@ class Restoring:
         missing += _changed(use, {*_RESTORED_WITH_CONTROL, *self.fields})
         missing += [
             f"{text.get('page.network', language)} {i}: {other.network}"
-            for i, other in enumerate(asked.controls[2:], start=3)
+            for i, other in enumerate(asked.controls[1 + len(PLACES) :], start=2 + len(PLACES))
         ]
         changes |= {name: getattr(use, name) for name in ("control_scale", "start", "end")}
         for name, value in use.params:

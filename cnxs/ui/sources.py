@@ -14,6 +14,7 @@ from cnxs.request import ControlUse
 from cnxs.ui import form, view, words
 from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.canvas import SketchCanvas
+from cnxs.ui.further_cards import switched_on
 
 
 class Sources:
@@ -163,6 +164,6 @@ class Sources:
 
 def _laid(values: Values, source_id: str) -> tuple[Any, ...] | None:
     """Return what a panel that shows the followed picture again must know has changed; None if none is in use."""
-    if not (values["second_on"] or values["region_on"]):
+    if not (values["region_on"] or switched_on(values)):
         return None  # so that a stroke of the pen starts nothing more
     return (source_id, values["width"], values["height"], values["placement"])

@@ -1,4 +1,4 @@
-"""A second control and the finer settings of the first, without a browser: what is set reaches the request and back."""
+"""Further controls and the finer settings of the first, without a browser: what is set reaches the request and back."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,17 +9,20 @@ from PIL import Image
 
 from cnxs import settings
 from cnxs.errors import InputError
+from cnxs.registry import CONTROL_KINDS
 from cnxs.request import ControlUse, GenerationRequest
+from cnxs.specs import ControlKind
 from cnxs.ui import prints, view
 from cnxs.ui.all_maps import CLOSE, KINDS, AllMaps
 from cnxs.ui.exporting import Exporting
+from cnxs.ui.further_cards import SLOTS, slot_updates, slots
 from tests.fake_backend import FakeBackend
 from tests.test_start_picture import PAINTED, canvas, stored
 from tests.test_ui import ENGLISH, Session, submitted
 
 SECOND = {
     "second_on": True, "second_kind": "scribble", "second_network": "miniature-scribble",
-    "second_network_for": "scribble", "second_control_scale": 0.5, "second_start": 0.1, "second_end": 0.6,
+    "second_shown_for": "scribble", "second_control_scale": 0.5, "second_start": 0.1, "second_end": 0.6,
 }  # fmt: skip
 
 
@@ -75,7 +78,7 @@ def test_what_of_the_second_is_not_here_is_told(session: Session) -> None:
     other = replace(asked.controls[0], gains=(1.0, 1.0, 0.5), source_id="0" * 64)
     changes = brought_back(session, replace(asked, controls=(asked.controls[0], other)))
     assert "A second control: gains" in changes["status"]
-    assert "the picture of the second control" in changes["status"]
+    assert "A second control: its picture" in changes["status"]
     assert brought_back(session, asked)["second_on"] is False
 
 
@@ -83,21 +86,21 @@ def test_the_second_needs_a_first_and_a_picture(session: Session) -> None:
     session.set(**SECOND, photo=None, control_scale=0)
     with pytest.raises(InputError) as caught:
         submitted(session)
-    assert caught.value.key == "second_without_first"
-    told = session.apply(session.handlers.second_control.preview(session.values, ENGLISH))
+    assert caught.value.key == "further_without_first"
+    told = session.apply(session.handlers.further[0].preview(session.values, ENGLISH))
     assert "There is no picture to follow yet" in told["second_note"]
 
 
 def test_its_map_is_shown_while_it_is_on(session: Session) -> None:
     session.set(**SECOND)
-    assert session.apply(session.handlers.second_control.preview(session.values, ENGLISH))["second_map"]["visible"]
+    assert session.apply(session.handlers.further[0].preview(session.values, ENGLISH))["second_map"]["visible"]
     session.set(second_on=False)
-    assert not session.apply(session.handlers.second_control.preview(session.values, ENGLISH))["second_map"]["visible"]
+    assert not session.apply(session.handlers.further[0].preview(session.values, ENGLISH))["second_map"]["visible"]
 
 
 def offered(session: Session, **values: Any) -> dict[str, Any]:
     session.set(**values)
-    return session.apply(session.handlers.second_control.offer(session.values, ENGLISH))
+    return session.apply(session.handlers.further[0].offer(session.values, ENGLISH))
 
 
 def test_what_draws_without_weights_is_offered_first_what_the_base_can_follow(session: Session) -> None:
@@ -111,18 +114,18 @@ def test_what_draws_without_weights_is_offered_first_what_the_base_can_follow(se
 
 
 def test_a_network_chosen_for_a_kind_stays_and_another_kind_has_its_own(session: Session) -> None:
-    chosen = {"second_kind": "scribble", "second_network": "miniature-canny", "second_network_for": "scribble"}
+    chosen = {"second_kind": "scribble", "second_network": "miniature-canny", "second_shown_for": "scribble"}
     changes = offered(session, **chosen)
     assert (changes["second_network"]["value"], changes["second_network"]["visible"]) == ("miniature-canny", True)
     session.set(second_on=True)
     assert submitted(session).controls[1].network == "miniature-canny"
-    changes = offered(session, second_network="miniature-canny", second_network_for="canny")
+    changes = offered(session, second_network="miniature-canny", second_shown_for="canny")
     assert changes["second_network"]["value"] == "miniature-scribble"
 
 
 def test_switched_on_it_does_not_double_the_first(session: Session) -> None:
     session.set(**SECOND, kind="scribble")
-    switch = session.handlers.second_control.switch
+    switch = session.handlers.further[0].switch
     assert session.apply(switch(session.values, ENGLISH))["second_kind"]["value"] == "canny"
     session.set(second_kind="scribble", second_picture=session.values[session.fields["photo"]])
     assert session.apply(switch(session.values, ENGLISH))["second_kind"]["value"] == "scribble"
@@ -130,12 +133,52 @@ def test_switched_on_it_does_not_double_the_first(session: Session) -> None:
 
 def test_a_kind_without_a_network_is_shown_and_told(session: Session) -> None:
     session.set(**{**SECOND, "second_kind": "silhouette"})
-    shown = session.apply(session.handlers.second_control.preview(session.values, ENGLISH))
+    shown = session.apply(session.handlers.further[0].preview(session.values, ENGLISH))
     assert shown["second_map"]["visible"]
     assert "No control network here can follow" in shown["second_note"]
     with pytest.raises(InputError) as caught:
         submitted(session)
-    assert caught.value.key == "second_no_network"
+    assert caught.value.key == "further_no_network"
+
+
+@pytest.mark.parametrize("kind", CONTROL_KINDS.values(), ids=lambda kind: kind.name)
+def test_a_card_has_a_place_for_every_setting_of_every_kind(kind: ControlKind) -> None:
+    assert list(slots(kind).values()) == list(kind.params)
+    updates = slot_updates(kind, {}, "en")
+    assert {name for name in SLOTS if updates[name]["visible"]} == slots(kind).keys()
+    for name, param in slots(kind).items():
+        assert param.check(updates[name]["value"])
+        assert not updates[name]["label"].startswith("param.")
+
+
+def test_its_settings_draw_its_map_and_another_kind_starts_anew(session: Session) -> None:
+    changes = offered(session, **{**SECOND, "second_shown_for": None})
+    assert changes["second_number_1"]["label"] == "Thickness"
+    session.set(second_shown_for="scribble", second_number_1=9, second_number_2=0.5, second_choice="dark")
+    assert dict(submitted(session).controls[1].params) == {"thickness": 9, "detail": 0.5, "polarity": "dark"}
+    assert "second_number_1" not in offered(session)  # the same kind: what was set stays
+    session.set(second_kind="canny")  # chosen a moment ago: the numbers on the card are not its own yet
+    assert dict(submitted(session).controls[1].params) == {"low": 100, "high": 200, "blur": 0}
+
+
+def test_a_third_control_acts_beside_both_and_comes_back(session: Session, photo: Image.Image) -> None:
+    third = {name.replace("second", "third"): value for name, value in SECOND.items()}
+    third |= {"third_picture": session.handlers.files.put_image(photo.rotate(90)), "third_control_scale": 0.25}
+    session.set(**SECOND, **third)
+    asked = submitted(session)
+    assert [use.control_scale for use in asked.controls] == [1.0, 0.5, 0.25]
+    assert asked.controls[2].source_id != asked.controls[1].source_id
+    session.set(third_on=False, third_picture=None, third_control_scale=1)
+    assert "Everything is as it was" in brought_back(session, asked)["status"]
+    assert submitted(session) == asked
+    more = replace(asked, controls=(*asked.controls, asked.controls[0]))
+    assert "Control network 4: miniature-canny" in brought_back(session, more)["status"]
+
+
+def test_the_third_does_not_double_the_second(session: Session) -> None:
+    session.set(**SECOND)
+    changes = session.apply(session.handlers.further[1].switch(session.values, ENGLISH))
+    assert changes["third_kind"]["value"] not in ("canny", "scribble", None)
 
 
 def test_strokes_start_nothing_more_while_the_panels_are_off(session: Session) -> None:
