@@ -59,7 +59,7 @@ def test_a_lora_for_few_steps_is_one_click(served: tuple[Studio, str], open_page
     assert made.std() > 5
 
 
-def test_a_second_control_a_region_and_gains_come_back(
+def test_further_controls_a_region_and_gains_come_back(
     served: tuple[Studio, str], open_page: Callable[..., Any]
 ) -> None:
     studio, url = served
@@ -72,6 +72,15 @@ def test_a_second_control_a_region_and_gains_come_back(
     page.locator("#second-map img").wait_for()
     page.locator("#second-kind label", has_text="Sketch").click()
     page.locator("#second-network").wait_for()  # this kind can be followed by two
+    page.locator("#second-settings > button").click()
+    number = page.locator("#second-number-1 input[type=number]")
+    number.wait_for()
+    assert page.locator("#second-number-3").count() == 0  # a sketch has two numbers to set
+    number.fill("9")
+    number.press("Tab")
+    page.locator("#third-panel > button").click()
+    page.locator("#third-on input").check()
+    page.locator("#third-map img").wait_for()
     field = page.locator("#gain-late input[type=number]")
     field.fill("0.5")
     field.press("Tab")
@@ -79,8 +88,9 @@ def test_a_second_control_a_region_and_gains_come_back(
     paint(page, "region", height=0.25)
     generate(page)
     asked, made, png = newest(studio)
-    first, second = asked.controls
-    assert (first.kind, second.kind) == ("canny", "scribble")
+    first, second, third = asked.controls
+    assert (first.kind, second.kind, third.kind) == ("canny", "scribble", "colour_grid")
+    assert dict(second.params)["thickness"] == 9
     assert first.map_id != second.map_id
     assert first.gains == (1.0, 1.0, 0.5)
     region = np.asarray(studio.get_image(first.region_id))[..., 0]
