@@ -18,7 +18,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
 from cnxs.errors import CheckpointError
-from cnxs.layers import attention_heads, decoder_attention_heads, norm_groups, transformer
+from cnxs.layers import PointwiseConv, attention_heads, decoder_attention_heads, norm_groups, transformer
 from cnxs.specs import ControlSpec
 
 RESNET_EPS = 1e-5
@@ -158,7 +158,7 @@ def _attentions(stage: Any) -> list[nn.Module | None]:
 
 def control_resnet(in_channels: int, channels: int, spec: ControlSpec) -> ResnetBlock2D:
     """Build a control ResBlock, each norm grouped by its own channels."""
-    return ResnetBlock2D(
+    resnet = ResnetBlock2D(
         in_channels=in_channels,
         out_channels=channels,
         temb_channels=4 * spec.base_channels[0],
@@ -166,6 +166,9 @@ def control_resnet(in_channels: int, channels: int, spec: ControlSpec) -> Resnet
         groups_out=norm_groups(channels, spec),
         eps=RESNET_EPS,
     )
+    if resnet.conv_shortcut is not None:
+        resnet.conv_shortcut = PointwiseConv(in_channels, channels)
+    return resnet
 
 
 def control_encoder(spec: ControlSpec) -> Iterator[ControlBlock]:
