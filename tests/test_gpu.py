@@ -143,9 +143,10 @@ def test_out_of_memory_is_a_sentence_and_the_next_picture_is_made(
     torch.cuda.set_per_process_memory_fraction(torch.cuda.memory_reserved() / total)
     hog = []
     try:
-        with contextlib.suppress(torch.OutOfMemoryError):  # fill what is reserved, so that the batch finds nothing
-            while True:
-                hog.append(torch.empty(2**19, dtype=torch.uint8, device=CUDA))
+        for size in (2**21, 2**19):  # fill what is reserved, large blocks and small, so that the batch finds nothing
+            with contextlib.suppress(torch.OutOfMemoryError):
+                while True:
+                    hog.append(torch.empty(size, dtype=torch.uint8, device=CUDA))
         with pytest.raises(UnavailableError) as caught:
             drawn(there, many.cells(), images)
     finally:

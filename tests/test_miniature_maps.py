@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 import pytest
 
 from cnxs.codec import PatchCodec
@@ -32,7 +33,7 @@ def test_a_kept_colour_grid_is_the_apps_own_map() -> None:
     rng = np.random.default_rng(0)
     picture = load_pictures()[3]
     rows = np.stack([random_colour_map(picture, rng=rng) for _ in range(12)])
-    maps = (unpack_maps(rows).permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
+    maps = (unpack_maps(torch.from_numpy(rows)).permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
     known = {cells: colour_grid.draw(picture, cells=cells) for cells in (4, 8, 16)}
     cells_of = [next(cells for cells, grid in known.items() if np.array_equal(drawn, grid)) for drawn in maps]
     assert set(cells_of) == {4, 8, 16}
@@ -47,7 +48,7 @@ def test_the_nearest_object_is_white_and_one_behind_it_grey(artwork: Artwork) ->
     planes = depth_planes(scene.masks)
     depth = depth_image(planes)
     assert [depth[128, 170], depth[128, 80], depth[5, 5]] == [255, 128, 0]
-    (unpacked,) = unpack_maps(np.packbits(planes.reshape(1, 2, -1), axis=-1))
+    (unpacked,) = unpack_maps(torch.from_numpy(np.packbits(planes.reshape(1, 2, -1), axis=-1)))
     assert unpacked.shape == (1, SIZE, SIZE)
     assert np.abs(unpacked[0].numpy() - depth / 255).max() < 0.003
     alone = depth_image(depth_planes(scene.masks[1:]))

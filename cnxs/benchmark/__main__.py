@@ -1,14 +1,14 @@
 """Time what the program promises: `python -m cnxs.benchmark`, with `--full-size` on models of the true size."""
 
 import argparse
-import resource
 
 import torch
 
 from cnxs import text
-from cnxs.backend import Engine, choose_device
+from cnxs.backend import Engine, choose_device, choose_dtype
 from cnxs.benchmark import counting, full_size, miniature, program
 from cnxs.benchmark.random_models import PUBLISHED
+from cnxs.training.memory import device_name, peak_bytes
 from cnxs.weights import Library
 
 
@@ -24,28 +24,33 @@ def main() -> None:
     add("--rounds", type=int, default=7, help=text.get("cli.benchmark_rounds"))
     add("--history", type=int, metavar="N", help=text.get("cli.benchmark_history"))
     add("--device", default="auto", help=text.get("cli.app_device"))
+    add("--dtype", default="auto", help=text.get("cli.app_dtype"))
     add("--threads", type=int, default=0, help=text.get("cli.app_threads"))
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
-    print(f"{device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, {options.rounds} rounds")
+    dtype = choose_dtype(device, options.dtype)
+    where = f"{device_name(device)}, {str(dtype).removeprefix('torch.')}"
+    print(f"{where}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, {options.rounds} rounds")
     if options.history:
         program.history(options.history)
     elif options.counts:
         counting.report_counts()
     elif options.full_size is not None:
         for name in options.full_size or PUBLISHED:
-            full_size.steps(name, options.arms, device=device, rounds=options.rounds)
+            full_size.steps(name, options.arms, device=device, dtype=dtype, rounds=options.rounds)
             if not options.no_images:
-                full_size.images(name, device=device, strip=options.strip)
+                full_size.images(name, device=device, dtype=dtype, strip=options.strip)
     else:
-        _everyday(device, options)
-    print(f"\nPeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+        _everyday(device, dtype, options)
+    print(f"\nPeak memory {peak_bytes() / 2**30:.2f} GiB")
+    if device.type == "cuda":
+        print(f"Peak memory of the GPU {peak_bytes(device) / 2**30:.2f} GiB")
 
 
-def _everyday(device: torch.device, options: argparse.Namespace) -> None:
-    engine = Engine(device, Library(), threads=options.threads)
+def _everyday(device: torch.device, dtype: torch.dtype, options: argparse.Namespace) -> None:
+    engine = Engine(device, Library(), dtype=dtype, threads=options.threads)
     miniature.miniature_step(engine, rounds=10 * options.rounds)
     miniature.generation(engine, rounds=options.rounds)
     miniature.map_preview(rounds=options.rounds)

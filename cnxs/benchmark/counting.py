@@ -26,7 +26,9 @@ class Counts:
     hint_multiply_adds: int
 
 
-def step_inputs(base: Any, *, size: int, batch: int = 1, device: torch.device) -> dict[str, Any]:
+def step_inputs(
+    base: Any, *, size: int, batch: int = 1, device: torch.device, dtype: torch.dtype = torch.float32
+) -> dict[str, Any]:
     """Return random arguments of one call of a U-Net: `sample`, `timestep`, `context`, `added`.
 
     Args:
@@ -34,18 +36,19 @@ def step_inputs(base: Any, *, size: int, batch: int = 1, device: torch.device) -
         size: of the picture, pixels; latents are an eighth of it.
         batch: images.
         device: where the arguments are made.
+        dtype: of all but the timestep and the sizes.
     """
     side, width = size // 8, base.config.cross_attention_dim
     added = None
     if base.config.addition_embed_type == "text_time":
         added = {
-            "text_embeds": torch.randn(batch, 1280, device=device),
+            "text_embeds": torch.randn(batch, 1280, device=device, dtype=dtype),
             "time_ids": torch.tensor([[size, size, 0, 0, size, size]] * batch, device=device, dtype=torch.float32),
         }
     return {
-        "sample": torch.randn(batch, base.config.in_channels, side, side, device=device),
+        "sample": torch.randn(batch, base.config.in_channels, side, side, device=device, dtype=dtype),
         "timestep": torch.tensor(500, device=device),
-        "context": torch.randn(batch, 77, width, device=device),
+        "context": torch.randn(batch, 77, width, device=device, dtype=dtype),
         "added": added,
     }
 

@@ -42,7 +42,7 @@ GIB = 2**30
 SIX = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 
 
-def steps(name: str, arms: Sequence[str], *, device: torch.device, rounds: int) -> None:
+def steps(name: str, arms: Sequence[str], *, device: torch.device, dtype: torch.dtype, rounds: int) -> None:
     """Time one U-Net call with a control, beside the plain base and the peers.
 
     At 1024 pixels each arm gets a process of its own, which times the plain base again: two large models do not share
@@ -52,44 +52,46 @@ def steps(name: str, arms: Sequence[str], *, device: torch.device, rounds: int) 
     if family == "sdxl" and len(arms) > 1:
         for arm in arms:
             command = [sys.executable, "-m", "cnxs.benchmark", "--full-size", name, "--arms", arm, "--no-images"]
-            options = ["--rounds", str(rounds), "--device", str(device), "--threads", str(torch.get_num_threads())]
+            options = ["--rounds", str(rounds), "--device", str(device), "--dtype", str(dtype).removeprefix("torch.")]
+            options += ["--threads", str(torch.get_num_threads())]
             subprocess.run([*command, *options], check=True)
         return
     size = NATIVE_SIZES[family]
-    control_map = torch.rand(1, 3, size, size, device=device)
+    control_map = torch.rand(1, 3, size, size, device=device, dtype=dtype)
     with torch.inference_mode():
-        calls = _calls(name, arms, control_map, device=device)
+        calls = _calls(name, arms, control_map)
         title = f"One step, {name}, {size} x {size}, without guidance"
         report(title, medians(calls, rounds=rounds), against=PLAIN)
 
 
-def _calls(
-    name: str, arms: Sequence[str], control_map: torch.Tensor, *, device: torch.device
-) -> dict[str, Callable[[], object]]:
-    """Return what takes turns. Diffusers' own port holds a copy of the base: alone, it is the plain base as well."""
-    family = PUBLISHED[name].family
+def _calls(name: str, arms: Sequence[str], control_map: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """Return what takes turns, on the map's device and in its dtype.
+
+    Diffusers' own port holds a copy of the base: alone, it is the plain base as well.
+    """
+    family, here = PUBLISHED[name].family, {"device": control_map.device, "dtype": control_map.dtype}
     empty = empty_unet(family)
-    given = step_inputs(empty, size=NATIVE_SIZES[family], device=device)
+    given = step_inputs(empty, size=NATIVE_SIZES[family], **here)
     call, added = (given["sample"], given["timestep"], given["context"]), given["added"]
     calls: dict[str, Callable[[], object]] = {}
     if set(arms) != {"diffusers"}:
-        base = filled(empty, device=device)
+        base = filled(empty, **here)
         calls[PLAIN] = lambda: base(*call, added_cond_kwargs=added, return_dict=False)
         if "coupled" in arms:
-            control = filled(empty_control(name), device=device)
+            control = filled(empty_control(name), **here)
             coupled, hint = CoupledUNet(base, [control]), control.encode_hint(control_map)
             calls["coupled here"] = lambda: coupled(*call, [ControlInput(hint=hint)], added_cond_kwargs=added)
         if "controlnet" in arms:
             calls["ControlNet"] = _controlnet(base, call, added, control_map)
     if "diffusers" in arms:
-        port = _port(name, device=device)
+        port = filled(_port(name), **here)
         calls["ControlNet-XS of diffusers"] = lambda: port(*call, control_map, added_cond_kwargs=added)
         calls.setdefault(PLAIN, lambda: port(*call, control_map, added_cond_kwargs=added, apply_control=False))
     return calls
 
 
-def _port(name: str, *, device: torch.device) -> Any:
-    """Return diffusers' `UNetControlNetXSModel` of a published control's shapes."""
+def _port(name: str) -> Any:
+    """Return diffusers' `UNetControlNetXSModel` of a published control's shapes, without weights."""
     published = PUBLISHED[name]
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -100,8 +102,7 @@ def _port(name: str, *, device: torch.device) -> Any:
             num_attention_heads=[max(1, width // 64) for width in published.control_channels],
             learn_time_embedding=published.learn_time_embedding,
         )
-        joined = UNetControlNetXSModel.from_unet(base, adapter)
-    return filled(joined, device=device)
+        return UNetControlNetXSModel.from_unet(base, adapter)
 
 
 def _controlnet(
@@ -110,7 +111,7 @@ def _controlnet(
     """Return a step under diffusers' ControlNet, as its pipelines call it."""
     with torch.device("meta"):
         empty: Any = ControlNetModel.from_unet(base, load_weights_from_unet=False)
-    controlnet = filled(empty, device=control_map.device)
+    controlnet = filled(empty, device=control_map.device, dtype=control_map.dtype)
 
     def controlled() -> object:
         down, middle = controlnet(*call, control_map, added_cond_kwargs=added, return_dict=False)
@@ -120,9 +121,10 @@ def _controlnet(
     return controlled
 
 
-def images(name: str, *, device: torch.device, strip: bool) -> None:
+def images(name: str, *, device: torch.device, dtype: torch.dtype, strip: bool) -> None:
     """Write base and control as files, load them through the backend, generate, and print times and memory.
 
+    On a GPU the memory printed is still the process's own: the GPU's peak is the command's last line.
     `strip` adds six strengths over six plain images, two steps each.
     """
     family = PUBLISHED[name].family
@@ -131,7 +133,7 @@ def images(name: str, *, device: torch.device, strip: bool) -> None:
         models = Path(folder)
         save_base(family, models / "random")
         save_control(name, models / f"{name}.safetensors")
-        engine = Engine(device, Library(models))
+        engine = Engine(device, Library(models), dtype=dtype)
         store = ImageStore(None)
         lines = np.random.default_rng(0).random((size, size)) > 0.95
         map_id = store.put(Image.fromarray(np.repeat(lines[..., None], 3, 2).astype(np.uint8) * 255))

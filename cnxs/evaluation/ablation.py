@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from cnxs.errors import InputError
-from cnxs.evaluation.bench import Report, Samples
+from cnxs.evaluation.bench import CPU, Report, Samples
 from cnxs.evaluation.following import Row as Figures
 from cnxs.evaluation.measure import Budget, Measure, Speed
 from cnxs.evaluation.rows import Row, RowTrainer, own_parameters, peer
@@ -19,7 +20,7 @@ from cnxs.evaluation.subjects import case_pictures
 from cnxs.training.config import PRESETS, TrainingConfig
 from cnxs.training.data import PoolData
 from cnxs.training.frozen_base import load_base
-from cnxs.training.memory import peak_bytes
+from cnxs.training.memory import device_name, peak_bytes
 
 MARKS = (0.125, 0.25, 0.5, 1.0)  # of the budget: where F is measured
 SEED_OFFSETS = (0, 10_000, 20_000)  # of the three generations whose Frechet distances are compared
@@ -38,6 +39,7 @@ class Result:
         loss, plain_loss: prediction error on the cases, at strength 1 and of the base alone.
         frechet: to the held-out pictures, one for each generation seed.
         points: training images, and F of the first cases after so many.
+        device: "cpu", or the name of the GPU that trained and sampled.
         speed: None until all rows are timed side by side.
     """
 
@@ -56,6 +58,7 @@ class Result:
     plain_loss: float
     frechet: tuple[float, ...]
     points: tuple[tuple[int, float], ...]
+    device: str = "cpu"
     speed: Speed | None = None
 
     @classmethod
@@ -98,6 +101,7 @@ class Task:
     budget: Budget
     pools: tuple[Path, ...]
     folder: Path  # of this row
+    device: str = "cpu"  # or "cuda"; rounding differs, so one table is one device's
 
     def finished(self) -> Result | None:
         """Return what is kept of an earlier run.
@@ -147,20 +151,36 @@ def run_row(task: Task, stop: threading.Event, *, report: Report = lambda line: 
     if (found := task.finished()) is not None:
         return found
     torch.set_num_threads(task.budget.threads)
-    base = load_base("miniature", device=torch.device("cpu"), dtype=torch.float32)
-    config = task.config()
-    data = PoolData(
-        task.pools, condition=config.condition, encode_captions=base.encode_captions, held_out=config.held_out
-    )
-    accelerator = Accelerator(cpu=True, mixed_precision=config.precision)
-    trainer = RowTrainer(task.row, config, base=base, data=data, accelerator=accelerator)
-    measure = Measure.of(task.budget, base)
+    (trainer,) = row_trainers([task])
+    measure = Measure.of(task.budget, trainer.base, trainer.accelerator.device)
     points = train(trainer, measure, task, stop, report=report)
     if points is None:
         return None
-    result = _measured(trainer, measure, task, points, peak=peak_bytes())
+    result = _measured(trainer, measure, task, points, peak=peak_bytes(trainer.accelerator.device))
     _write(task.folder / "row.json", dataclasses.asdict(result))
     return result
+
+
+def row_trainers(tasks: Sequence[Task], *, runs: Path | None = None) -> list[RowTrainer]:
+    """Return a trainer for each row, on one base and one copy of the data; with `runs`, with run folders there."""
+    config = tasks[0].config()
+    accelerator = Accelerator(cpu=tasks[0].device == "cpu", mixed_precision=config.precision)
+    base = load_base("miniature", device=accelerator.device, dtype=torch.float32)
+    data = PoolData(
+        config.pools,
+        condition=config.condition,
+        encode_captions=base.encode_captions,
+        held_out=config.held_out,
+        device=accelerator.device,
+    )
+    configs = [
+        task.config() if runs is None else dataclasses.replace(task.config(), run=runs / task.row.name)
+        for task in tasks
+    ]
+    return [
+        RowTrainer(task.row, config, base=base, data=data, accelerator=accelerator)
+        for task, config in zip(tasks, configs, strict=True)
+    ]
 
 
 def _measured(
@@ -186,10 +206,11 @@ def _measured(
         plain_loss=measure.loss(trainer, control_scale=0.0),
         frechet=tuple(measure.frechet(samples) for samples in full),
         points=points,
+        device=device_name(trainer.accelerator.device),
     )
 
 
-def run_reference(budget: Budget, folder: Path) -> Reference:
+def run_reference(budget: Budget, folder: Path, device: torch.device = CPU) -> Reference:
     """Measure the base without any control and the autoencoder alone, or return what is kept of that."""
     path = folder / "reference.json"
     if path.is_file():
@@ -197,7 +218,7 @@ def run_reference(budget: Budget, folder: Path) -> Reference:
         if found.cases == budget.cases and found.steps == budget.steps:
             return found
     torch.set_num_threads(budget.threads)
-    measure = Measure.of(budget, load_base("miniature", device=torch.device("cpu"), dtype=torch.float32))
+    measure = Measure.of(budget, load_base("miniature", device=device, dtype=torch.float32), device)
     pictures = case_pictures(budget.cases)
     decoded = Samples(latents=torch.empty(0), pictures=tuple(measure.bench.reconstruct(pictures)))
     plain = [measure.plain(seed_offset=offset) for offset in SEED_OFFSETS]

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cnxs import text
+from cnxs.backend import choose_device
 from cnxs.errors import InputError
 from cnxs.evaluation.ablation import Result, Task, run_reference, run_row
 from cnxs.evaluation.ablation_report import budget_line, table, write
 from cnxs.evaluation.measure import Budget
+from cnxs.evaluation.options import add_device
 from cnxs.evaluation.rows import find_rows
 from cnxs.evaluation.speeds import run_speeds
 from cnxs.miniature.cases import COUNT
@@ -42,6 +44,7 @@ def add_command(commands: Any) -> None:
         option = f"--{name.replace('_', '-')}"
         add(option, type=int, default=default, metavar="N", help=text.get(f"cli.ablation_{name}"))
     add("--precision", choices=get_args(Precision), default="no", help=text.get("cli.ablation_precision"))
+    add_device(parser)
     parser.set_defaults(run=run)
 
 
@@ -50,17 +53,20 @@ def run(options: argparse.Namespace) -> int:
 
     Raises:
         InputError: `out_of_range`, `ablation_budget`, `ablation_row`, `ablation_differs`.
+        UnavailableError: `device_not_here`.
     """
+    device = choose_device(options.device)
     if not 3 <= options.cases <= COUNT:
         raise InputError("out_of_range", name="--cases", given=options.cases, minimum=3, maximum=COUNT)
     shared = ("images", "batch_size", "seed", "held_out", "cases", "steps", "threads", "precision")
     budget = Budget(minutes=options.budget_minutes, **{name: getattr(options, name) for name in shared})
     budget.check()
     rows = find_rows(options.rows, widths=options.widths)
-    tasks = [Task(row=row, budget=budget, pools=tuple(options.pools), folder=options.output / row.name) for row in rows]
+    same = {"budget": budget, "pools": tuple(options.pools), "device": options.device}
+    tasks = [Task(row=row, folder=options.output / row.name, **same) for row in rows]
     found = {task.row.name: task.finished() for task in tasks}  # another budget is refused before hours are spent
     with stopping() as stop:
-        reference = _in_process(run_reference, budget, options.output / "reference")
+        reference = _in_process(run_reference, budget, options.output / "reference", device)
         for task in tasks:
             if found[task.row.name] is None and not stop.is_set():
                 found[task.row.name] = _in_process(_row, task)

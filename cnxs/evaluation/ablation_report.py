@@ -76,6 +76,7 @@ def budget_line(result: Result) -> str:
     return text.get(
         "cli.ablation_budget",
         length=text.get(f"cli.ablation_budget_{kind}", **lengths),
+        device=result.device,
         **{name: getattr(budget, name) for name in ("batch_size", "seed", "cases", "steps", "threads", "precision")},
     )
 

@@ -22,6 +22,7 @@ from cnxs.tensors import from_signed_tensor, to_signed_tensor
 
 BATCH = 8  # images of one U-Net call; against one at a time latents differ by rounding, some 4e-6
 ALWAYS = (0.0, 1.0)
+CPU = torch.device("cpu")
 
 Report = Callable[[str], None]
 
@@ -52,13 +53,20 @@ class Bench:
     Args:
         steps: of denoising.
         batch_size: images of one U-Net call.
-        base: the miniature, loaded; None: loads it.
+        base: the miniature, loaded on `device` in float32; None: loads it.
+        device: where sampling happens.
     """
 
-    def __init__(self, *, steps: int = 20, batch_size: int = BATCH, base: LoadedBase | None = None) -> None:
-        device, dtype = torch.device("cpu"), torch.float32
-        base = base or load_folder(ASSETS, MINIATURE, device=device, dtype=dtype)
-        self.pipeline = Pipeline(base, device=device, dtype=dtype)
+    def __init__(
+        self,
+        *,
+        steps: int = 20,
+        batch_size: int = BATCH,
+        base: LoadedBase | None = None,
+        device: torch.device = CPU,
+    ) -> None:
+        base = base or load_folder(ASSETS, MINIATURE, device=device, dtype=torch.float32)
+        self.pipeline, self.device = Pipeline(base, device=device, dtype=torch.float32), device
         self.steps, self.batch_size = steps, batch_size
         self._plain: dict[tuple[str, int], tuple[torch.Tensor, Image.Image]] = {}
 
@@ -133,7 +141,7 @@ class Bench:
     def reconstruct(self, pictures: Sequence[Image.Image]) -> list[Image.Image]:
         """Return what the autoencoder alone makes of pictures: nothing that is generated can be truer."""
         codec = self.pipeline.base.codec
-        signed = (to_signed_tensor(picture) for picture in pictures)
+        signed = (to_signed_tensor(picture).to(self.device) for picture in pictures)
         return [from_signed_tensor(codec.decode(codec.encode(pixels)))[0] for pixels in signed]
 
     def _batches(self, subjects: Sequence[Subject]) -> Iterator[Sequence[Subject]]:

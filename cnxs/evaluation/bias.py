@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cnxs.codec import LatentCodec
 from cnxs.errors import InputError
 from cnxs.evaluation.bench import Bench, Report, Subject
 from cnxs.evaluation.following import EDGE_TOLERANCE, score
@@ -113,14 +112,15 @@ def kept(
     grounds = [background_of(picture) == case.recipe.background for picture, case in zip(pictures, cases, strict=True)]
     if not judged_by.trusted:
         return None, float(np.mean(grounds))
-    seen = recognised(judged_by.net, _encode(bench.pipeline.base.codec, pictures))
+    seen = recognised(judged_by.net, _encode(bench, pictures))
     styles = [style == case.recipe.items[0].style for style, case in zip(seen, cases, strict=True)]
     return float(np.mean(styles)), float(np.mean(grounds))
 
 
 @torch.inference_mode()
-def _encode(codec: LatentCodec, pictures: Sequence[Image.Image]) -> torch.Tensor:
-    return torch.cat([codec.encode(to_signed_tensor(picture)) for picture in pictures])
+def _encode(bench: Bench, pictures: Sequence[Image.Image]) -> torch.Tensor:
+    codec = bench.pipeline.base.codec
+    return torch.cat([codec.encode(to_signed_tensor(picture).to(bench.device)).cpu() for picture in pictures])
 
 
 def measure_bias(

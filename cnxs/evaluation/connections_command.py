@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from cnxs import text
-from cnxs.checkpoints import native
 from cnxs.evaluation import options as shared
 from cnxs.evaluation.connections import measure_connections
 from cnxs.evaluation.plot import effects_plot
@@ -29,8 +28,7 @@ def run(options: argparse.Namespace) -> int:
     """Switch off each part of a control in turn, and print what changes."""
     bench = shared.open_bench(options)
     file = shared.find_controls([options.control])[0]
-    control = native.load(file)
-    bench.check(control)
+    control = shared.load_control(bench, file)
     subjects = edge_subjects(options.cases) if control.spec.condition == "canny" else line_subjects(options.cases)
     print(shared.settings_line(options), flush=True)
     effects = measure_connections(bench, subjects, control, report=shared.report)

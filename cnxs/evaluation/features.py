@@ -34,10 +34,10 @@ class FeatureSpace:
         channels = base.unet.config["block_out_channels"][-1]
         directions, _ = torch.linalg.qr(torch.randn(channels, channels, generator=generator, dtype=torch.float64))
         self._directions = directions[:, :DIMENSIONS].numpy()
-        self._noise = torch.randn(1, base.codec.latent_channels, 16, 16, generator=generator)
+        self._empty = base.prompts.encode("", "")[0].context
+        self._noise = torch.randn(1, base.codec.latent_channels, 16, 16, generator=generator).to(self._empty.device)
         alphas = _alphas(base)
         self._signal, self._spread = float(alphas[_TIMESTEP] ** 0.5), float((1 - alphas[_TIMESTEP]) ** 0.5)
-        self._empty = base.prompts.encode("", "")[0].context
         self._scale = 1.0
         self.references = self.of(references)
         self._scale = float(np.sqrt(self.references.var(axis=0, ddof=1).sum()))
@@ -49,8 +49,8 @@ class FeatureSpace:
         found = []
         for start in range(0, len(pictures), _BATCH):
             pixels = torch.cat([to_signed_tensor(picture) for picture in pictures[start : start + _BATCH]])
-            noisy = self._signal * self._base.codec.encode(pixels) + self._spread * self._noise
-            found.append(self._middle(noisy).mean((2, 3)).double().numpy() @ self._directions)
+            noisy = self._signal * self._base.codec.encode(pixels.to(self._noise.device)) + self._spread * self._noise
+            found.append(self._middle(noisy).mean((2, 3)).double().cpu().numpy() @ self._directions)
         return np.concatenate(found) / self._scale
 
     def _middle(self, noisy: torch.Tensor) -> torch.Tensor:

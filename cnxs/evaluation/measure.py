@@ -72,9 +72,9 @@ class Measure:
     features: FeatureSpace
 
     @classmethod
-    def of(cls, budget: Budget, base: FrozenBase) -> "Measure":
-        """Return the measure of a budget."""
-        bench = Bench(steps=budget.steps, base=base.loaded)
+    def of(cls, budget: Budget, base: FrozenBase, device: torch.device) -> "Measure":
+        """Return the measure of a budget, on the base's device."""
+        bench = Bench(steps=budget.steps, base=base.loaded, device=device)
         features = FeatureSpace(bench.pipeline.base, case_pictures(budget.cases))
         return cls(bench, base, edge_subjects(budget.cases), features)
 
@@ -106,8 +106,8 @@ class Measure:
         pictures = case_pictures(len(self.subjects))
         maps = [to_unit_tensor(s.control_map, channels=trainer.spec.hint_channels) for s in self.subjects]
         batch = Batch(
-            latents=torch.cat([codec.encode(to_signed_tensor(picture)) for picture in pictures]),
-            maps=torch.cat(maps),
+            latents=torch.cat([codec.encode(to_signed_tensor(picture).to(self.bench.device)) for picture in pictures]),
+            maps=torch.cat(maps).to(self.bench.device),
             context=self.base.encode_captions([subject.caption for subject in self.subjects])[0],
         )
         module = trainer.coupled(trainer.average)

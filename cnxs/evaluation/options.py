@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from cnxs import text
+from cnxs.backend import choose_device
 from cnxs.checkpoints import native
 from cnxs.errors import InputError
 from cnxs.evaluation.bench import Bench
@@ -42,16 +43,25 @@ def load_controls(bench: Bench, files: Sequence[Path]) -> dict[str, ControlNetXS
     """Return controls that fit the bench, by the file's name, with its folder's where two have one name.
 
     Raises:
-        CheckpointError: if one does not fit.
+        CheckpointError: as `load_control`.
     """
     stems = [file.stem for file in files]
     controls = {
-        file.stem if stems.count(file.stem) == 1 else f"{file.parent.name}/{file.stem}": native.load(file)
+        file.stem if stems.count(file.stem) == 1 else f"{file.parent.name}/{file.stem}": load_control(bench, file)
         for file in files
     }
-    for control in controls.values():
-        bench.check(control)
     return controls
+
+
+def load_control(bench: Bench, file: Path) -> ControlNetXS:
+    """Return a control on the bench's device.
+
+    Raises:
+        CheckpointError: if it does not fit the bench.
+    """
+    control = native.load(file)
+    bench.check(control)
+    return control.to(bench.device)
 
 
 def add_sampling(parser: argparse.ArgumentParser, *, cases: int = COUNT) -> None:
@@ -59,6 +69,12 @@ def add_sampling(parser: argparse.ArgumentParser, *, cases: int = COUNT) -> None
     for name, default in zip(_SETTINGS, (cases, 20, 1), strict=True):
         help_text = text.get(f"cli.evaluation_{name}")
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=help_text)
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the option for where networks run."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=text.get("cli.evaluation_device"))
 
 
 def add_controls(parser: argparse.ArgumentParser) -> None:
@@ -83,11 +99,12 @@ def open_bench(options: argparse.Namespace) -> Bench:
 
     Raises:
         InputError: `out_of_range`.
+        UnavailableError: `device_not_here`.
     """
     in_range("--cases", options.cases, minimum=2, maximum=COUNT)
     in_range("--steps", options.steps, minimum=1, maximum=1000)
     torch.set_num_threads(max(1, options.threads))
-    return Bench(steps=options.steps)
+    return Bench(steps=options.steps, device=choose_device(options.device))
 
 
 def in_range(name: str, given: int, *, minimum: int, maximum: int) -> None:
@@ -128,7 +145,10 @@ def write_sheet(options: argparse.Namespace, draw: Callable[[], Image.Image]) ->
 
 
 def provenance() -> dict[str, str]:
-    """Return the command without the folders of this machine, the date, and the machine in general words."""
+    """Return the command without the folders of this machine, the date, and the machine in general words.
+
+    Where a command measured on a GPU, its figures say so themselves.
+    """
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     system = f"{platform.machine()}, {os.cpu_count()} processor cores, PyTorch {torch.__version__}, float32"
     return {

@@ -39,10 +39,10 @@ def _denoise(bench: Bench, batch: Sequence[Subject], peer: Peer, control_scale: 
     pipeline = bench.pipeline
     requests = bench.requests(batch)
     scheduler = make_scheduler("ddim", pipeline.base.scheduler_config)
-    scheduler.set_timesteps(bench.steps)
+    scheduler.set_timesteps(bench.steps, device=bench.device)
     states = [pipeline.encode_prompt(subject.caption, "", 0) for subject in batch]
     context = torch.cat([away.context for _, away in states] + [towards.context for towards, _ in states])
-    maps = torch.cat([to_unit_tensor(subject.control_map, channels=1) for subject in batch])
+    maps = torch.cat([to_unit_tensor(subject.control_map, channels=1) for subject in batch]).to(bench.device)
     hint = peer.encode_hint(maps).repeat(2, 1, 1, 1)
     latents = pipeline.prepare_latents(requests) * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:

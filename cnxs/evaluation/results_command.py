@@ -8,6 +8,7 @@ from typing import Any, get_args
 from cnxs import text
 from cnxs.errors import InputError
 from cnxs.evaluation import ablation_command, bias_command, connections_command
+from cnxs.evaluation.options import add_device
 from cnxs.evaluation.results_page import write_page
 from cnxs.evaluation.rows import PEERS, WIDTHS
 from cnxs.miniature import ASSETS
@@ -32,6 +33,7 @@ def add_command(commands: Any) -> None:
         help_text = text.get(f"cli.ablation_{name}")
         add(f"--{name.replace('_', '-')}", type=int, default=default, metavar="N", help=help_text)
     add("--precision", choices=get_args(Precision), default="no", help=text.get("cli.ablation_precision"))
+    add_device(parser)
     parser.set_defaults(run=run)
 
 
@@ -53,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 def _measure(options: argparse.Namespace) -> None:
     output, ablation = options.output, options.output / "ablation"
     pools = ["--pools", *options.pools]
-    same = ["--steps", options.steps, "--threads", options.threads]
+    same = ["--steps", options.steps, "--threads", options.threads, "--device", options.device]
     length = ["--budget-minutes", options.budget_minutes] if options.budget_minutes else []
     length += ["--images", options.images] if options.images else []
     data = [

@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from cnxs.benchmark.timing import medians
-from cnxs.evaluation.ablation import Task
+from cnxs.evaluation.ablation import Task, row_trainers
 from cnxs.evaluation.measure import Speed
 from cnxs.evaluation.rows import RowTrainer
-from cnxs.training.data import PoolData
-from cnxs.training.frozen_base import load_base
 from cnxs.training.writing import write_whole
 
 _TRAINING_ROUNDS = 5
@@ -25,7 +22,9 @@ _SAMPLING_ROUNDS = 30
 
 
 def run_speeds(tasks: Sequence[Task], folder: Path) -> dict[str, Speed]:
-    """Time all rows, or return what is kept of that in `speeds.json`, which holds while the rows are the same.
+    """Time all rows on the tasks' device, or return what is kept of that in `speeds.json`.
+
+    What is kept holds while the rows are the same.
 
     Whatever else the machine does falls on all rows alike, but makes all of them slow: `speeds.json` can be deleted,
     and is then measured again.
@@ -37,7 +36,7 @@ def run_speeds(tasks: Sequence[Task], folder: Path) -> dict[str, Speed]:
             return kept
     torch.set_num_threads(tasks[0].budget.threads)
     with tempfile.TemporaryDirectory() as runs:
-        trainers = _untrained(tasks, Path(runs))
+        trainers = row_trainers(tasks, runs=Path(runs))  # untrained: time does not depend on what was learned
     rates, ratios = _rates(trainers), _step_ratios(trainers)
     speeds = {
         task.row.name: Speed(rate=rate, step_ratio=ratio)
@@ -46,21 +45,6 @@ def run_speeds(tasks: Sequence[Task], folder: Path) -> dict[str, Speed]:
     records = {name: dataclasses.asdict(speed) for name, speed in speeds.items()}
     write_whole(path, lambda partial: partial.write_text(json.dumps(records, indent=1) + "\n", "utf-8"))
     return speeds
-
-
-def _untrained(tasks: Sequence[Task], runs: Path) -> list[RowTrainer]:
-    """Return a trainer for each row, at its first step: time does not depend on what was learned."""
-    base = load_base("miniature", device=torch.device("cpu"), dtype=torch.float32)
-    first = tasks[0].config()
-    data = PoolData(
-        first.pools, condition=first.condition, encode_captions=base.encode_captions, held_out=first.held_out
-    )
-    trainers = []
-    for task in tasks:
-        config = dataclasses.replace(task.config(), run=runs / task.row.name)
-        accelerator = Accelerator(cpu=True, mixed_precision=config.precision)
-        trainers.append(RowTrainer(task.row, config, base=base, data=data, accelerator=accelerator))
-    return trainers
 
 
 def _rates(trainers: Sequence[RowTrainer]) -> list[float]:
@@ -75,13 +59,14 @@ def _rates(trainers: Sequence[RowTrainer]) -> list[float]:
 def _step_ratios(trainers: Sequence[RowTrainer]) -> list[float]:
     unet: Any = trainers[0].base.unet
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, unet.config.in_channels, 16, 16, generator=generator)
-    context = torch.randn(2, 24, unet.config.cross_attention_dim, generator=generator)
-    timestep = torch.tensor(500)
+    device = trainers[0].accelerator.device
+    x = torch.randn(2, unet.config.in_channels, 16, 16, generator=generator).to(device)
+    context = torch.randn(2, 24, unet.config.cross_attention_dim, generator=generator).to(device)
+    timestep = torch.tensor(500, device=device)
     calls: dict[str, Callable[[], object]] = {"plain": partial(unet, x, timestep, context, return_dict=False)}
     for trainer in trainers:
         network = trainer.peer()
-        hint = network.encode_hint(torch.zeros(2, 1, 256, 256))
+        hint = network.encode_hint(torch.zeros(2, 1, 256, 256, device=device))
         calls[trainer.row.name] = partial(network.predict, x, timestep, context, hint, control_scale=1.0)
     plain, *coupled = medians(calls, rounds=_SAMPLING_ROUNDS).values()
     return [seconds / plain for seconds in coupled]

@@ -67,6 +67,7 @@ def _add_pool(commands: Commands) -> None:
         help="include the held-out concepts: for training the base, never for training a control",
     )
     parser.add_argument("--threads", type=int, default=1, help="threads of the autoencoder (default: %(default)s)")
+    _add_device(parser)
     parser.set_defaults(run=_pool)
 
 
@@ -89,8 +90,15 @@ def _add_train_base(commands: Commands) -> None:
     parser.add_argument("--minutes", type=float, default=60, help="length of the whole run (default: %(default)s)")
     parser.add_argument("--start", type=Path, default=ASSETS, help="model to start from (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="threads (default: %(default)s)")
-    parser.add_argument("--bfloat16", action="store_true", help="faster on processors with bfloat16 instructions")
+    parser.add_argument("--batch-size", type=int, default=32, help="samples of one step (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=4e-4, help="default: %(default)s")
+    parser.add_argument("--bfloat16", action="store_true", help="faster on GPUs, and processors with the instructions")
+    _add_device(parser)
     parser.set_defaults(run=_train_base)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, auto (default: %(default)s)")
 
 
 def _add_preview_fit(commands: Commands) -> None:
@@ -116,13 +124,16 @@ def _pool(options: argparse.Namespace) -> int:
     import cv2
     import torch
 
+    from cnxs.backend import choose_device
     from cnxs.codec import PatchCodec
     from cnxs.miniature.pool import PoolConfig, make_pool
 
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
     config = PoolConfig(first=options.first, count=options.count, without_held_out=not options.all_concepts)
-    make_pool(Artwork.load(options.artwork), PatchCodec.load(ASSETS), options.output, config=config)
+    device, codec = choose_device(options.device), PatchCodec.load(ASSETS)
+    codec.autoencoder.to(device)
+    make_pool(Artwork.load(options.artwork), codec, options.output, config=config, device=device)
     return 0
 
 
@@ -136,6 +147,7 @@ def _maps(options: argparse.Namespace) -> int:
 
 
 def _train_base(options: argparse.Namespace) -> int:
+    from cnxs.backend import choose_device
     from cnxs.miniature.base_training import BaseTrainingConfig, train
 
     config = BaseTrainingConfig(
@@ -143,8 +155,11 @@ def _train_base(options: argparse.Namespace) -> int:
         start=options.start,
         run=options.run_folder,
         minutes=options.minutes,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
         threads=options.threads,
         bfloat16=options.bfloat16,
+        device=choose_device(options.device),
     )
     for line in train(config):
         print(line, flush=True)

@@ -18,6 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 log = logging.getLogger(__name__)
 
+CPU = torch.device("cpu")
 PROMPT_TOKENS = 24  # tokens of a training caption; the text encoder has 32 positions
 
 
@@ -36,7 +37,8 @@ class BaseTrainingConfig:
     decay_fraction: float = 0.35  # the learning rate falls to zero over this last part of the time
     held_out: int = 512  # first samples of the first pool, for validation
     threads: int = 1
-    bfloat16: bool = False  # autocast: several times faster where the CPU has bfloat16 instructions
+    bfloat16: bool = False  # autocast: several times faster on GPUs, and on CPUs that have the instructions
+    device: torch.device = CPU
     seed: int = 0
 
 
@@ -53,8 +55,8 @@ class Pool:
         return len(self.latents)
 
     def batch(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return latents (B, 16, 16, 16) float32 and token ids (B, T) of these samples."""
-        return torch.from_numpy(self.latents[index].astype(np.float32)), self.ids[index].clone()
+        """Return latents (B, 16, 16, 16) float16 and token ids (B, T) of these samples."""
+        return torch.from_numpy(self.latents[index]), self.ids[index]
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
@@ -65,15 +67,17 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
 
 def stratified_timesteps(count: int, generator: torch.Generator) -> torch.Tensor:
     """Return `count` timesteps in 0..999 in random order, one from each of `count` equal parts of the schedule."""
-    spread = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    return (spread * 1000).long().clamp(0, 999)[torch.randperm(count, generator=generator)]
+    device = generator.device
+    spread = torch.arange(count, device=device) + torch.rand(count, generator=generator, device=device)
+    order = torch.randperm(count, generator=generator, device=device)
+    return (spread / count * 1000).long().clamp(0, 999)[order]
 
 
 def velocity_pair(
     latents: torch.Tensor, timesteps: torch.Tensor, alphas_cumprod: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return noisy latents and their v-target (Salimans and Ho 2022, eq. 10): v = alpha * noise - sigma * latents."""
-    noise = torch.randn(latents.shape, generator=generator)
+    noise = torch.randn(latents.shape, generator=generator, device=latents.device)
     alpha = alphas_cumprod[timesteps].sqrt()[:, None, None, None]
     sigma = (1 - alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
     return alpha * latents + sigma * noise, alpha * noise - sigma * latents
@@ -89,18 +93,21 @@ class BaseTrainer:
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet").float().train()
         self.text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().train()
-        # PyTorch's fused attention is slow backward on CPUs at so few positions: plain products are 1.4 times as fast.
-        self.unet.set_attn_processor(AttnProcessor())
+        if config.device.type == "cpu":
+            # PyTorch's fused attention is slow backward on CPUs at so few positions: plain products are 1.4 times as
+            # fast.
+            self.unet.set_attn_processor(AttnProcessor())
+        torch.nn.ModuleList([self.unet, self.text_encoder]).to(config.device)
         scheduler: Any = DDPMScheduler.from_pretrained(folder / "scheduler")
-        self.alphas_cumprod = scheduler.alphas_cumprod.clamp(0, 1)
+        self.alphas_cumprod = scheduler.alphas_cumprod.clamp(0, 1).to(config.device)
         self.average = copy.deepcopy(torch.nn.ModuleList([self.unet, self.text_encoder])).requires_grad_(False)
         self.parameters = [*self.unet.parameters(), *self.text_encoder.parameters()]
         self.optimizer = torch.optim.AdamW(
             self.parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-2, fused=True
         )
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.generator = torch.Generator(config.device).manual_seed(config.seed)
         self.step, self.images, self.elapsed = 0, 0, 0.0
-        self.empty_ids = tokenize(self.tokenizer, [""])[0]
+        self.empty_ids = tokenize(self.tokenizer, [""])[0].to(config.device)
         if self.state_path.exists():
             self.load()
 
@@ -109,21 +116,24 @@ class BaseTrainer:
         return self.config.run / "state.pt"
 
     def loss(self, latents: torch.Tensor, ids: torch.Tensor, *, average: bool = False) -> torch.Tensor:
-        """Return the v-prediction error of each image, (B,), uniformly weighted.
+        """Return the v-prediction error of each image, (B,) on the device, uniformly weighted.
 
         min-SNR weights were tried and leave the layout of shapes, decided at high noise, nearly untrained.
         """
         unet, text_encoder = self.average if average else (self.unet, self.text_encoder)
+        latents, ids = latents.to(self.config.device).float(), ids.to(self.config.device)
         timesteps = stratified_timesteps(len(latents), self.generator)
         noisy, target = velocity_pair(latents, timesteps, self.alphas_cumprod, self.generator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
+        with torch.autocast(self.config.device.type, torch.bfloat16, enabled=self.config.bfloat16):
             context = text_encoder(ids).last_hidden_state
             prediction = unet(noisy, timesteps, context).sample
         return (prediction.float() - target).square().mean((1, 2, 3))
 
     def update(self, latents: torch.Tensor, ids: torch.Tensor, learning_rate: float) -> float:
         """Take one optimiser step and return its mean loss."""
-        ids[torch.rand(len(ids), generator=self.generator) < self.config.prompt_dropout] = self.empty_ids
+        device = self.config.device
+        without = torch.rand(len(ids), generator=self.generator, device=device) < self.config.prompt_dropout
+        ids = torch.where(without[:, None], self.empty_ids, ids.to(device))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         loss = self.loss(latents, ids).mean()
@@ -141,7 +151,7 @@ class BaseTrainer:
     @torch.no_grad()
     def validate(self, pool: Pool, count: int = 256) -> list[float]:
         """Return the averaged networks' loss by quarter of the schedule, low noise first, then the mean."""
-        saved, self.generator = self.generator, torch.Generator().manual_seed(5)
+        saved, self.generator = self.generator, torch.Generator(self.config.device).manual_seed(5)
         losses = torch.cat([self.loss(*pool.batch(np.arange(i, i + 64)), average=True) for i in range(0, count, 64)])
         self.generator.manual_seed(5)
         timesteps = torch.cat([self._validation_timesteps() for _ in range(0, count, 64)])
@@ -151,7 +161,7 @@ class BaseTrainer:
 
     def _validation_timesteps(self) -> torch.Tensor:
         timesteps = stratified_timesteps(64, self.generator)
-        torch.randn((64, 16, 16, 16), generator=self.generator)  # keep in step with `loss`
+        torch.randn((64, 16, 16, 16), generator=self.generator, device=self.config.device)  # keep in step with `loss`
         return timesteps
 
     def save(self) -> None:
@@ -171,7 +181,7 @@ class BaseTrainer:
 
     def load(self) -> None:
         """Go on from the run's saved state."""
-        state = torch.load(self.state_path, weights_only=True)
+        state = torch.load(self.state_path, weights_only=True, map_location=CPU)
         self.unet.load_state_dict(state["unet"])
         self.text_encoder.load_state_dict(state["text_encoder"])
         self.average.load_state_dict(state["average"])

@@ -46,14 +46,16 @@ def depth_image(planes: np.ndarray) -> np.ndarray:
     return np.ceil(planes.mean(axis=0) * 255).astype(np.uint8)
 
 
-def unpack_maps(rows: np.ndarray) -> torch.Tensor:
+def unpack_maps(rows: torch.Tensor) -> torch.Tensor:
     """Return rows of a pool's array of maps as (B, channels, 256, 256) float32 in [0, 1].
 
     Args:
-        rows: (B, 8192) uint8 bits of lines; (B, 2, 8192) uint8 bits of depth planes; or (B, 16, 16, 3) uint8 colours.
+        rows: uint8 on any device: (B, 8192) bits of lines; (B, 2, 8192) bits of depth planes; or (B, 16, 16, 3)
+            colours.
     """
     if rows.ndim == 4:
-        colours = torch.from_numpy(rows.astype(np.float32) / 255).permute(0, 3, 1, 2)
+        colours = (rows.float() / 255).permute(0, 3, 1, 2)
         return colours.repeat_interleave(SIZE // GRID, dim=2).repeat_interleave(SIZE // GRID, dim=3)
-    planes = np.unpackbits(rows, axis=-1).reshape(len(rows), -1, SIZE, SIZE)
-    return torch.from_numpy(planes.mean(axis=1, keepdims=True, dtype=np.float32))
+    highest_first = torch.arange(7, -1, -1, dtype=torch.uint8, device=rows.device)  # as numpy.packbits has them
+    bits = (rows[..., None] >> highest_first) & 1
+    return bits.reshape(len(rows), -1, SIZE, SIZE).float().mean(dim=1, keepdim=True)

@@ -33,6 +33,7 @@ from cnxs.miniature.split import held_out_concepts
 logger = logging.getLogger(__name__)
 
 PACKED_BYTES = SIZE * SIZE // 8
+_CPU = torch.device("cpu")
 _BLOCK = 32  # samples that are encoded together
 _SAVE_EVERY = 25  # blocks
 _COMMON_CANNY = (100, 200)
@@ -75,8 +76,17 @@ def random_canny(rgb: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
     return (cv2.Canny(rgb, low, high) > 0).astype(np.uint8)
 
 
-def make_pool(artwork: Artwork, codec: LatentCodec, folder: Path, *, config: PoolConfig) -> None:
+def make_pool(
+    artwork: Artwork, codec: LatentCodec, folder: Path, *, config: PoolConfig, device: torch.device = _CPU
+) -> None:
     """Make the samples of `config` in `folder`, or go on where an earlier call stopped.
+
+    Args:
+        artwork: what scenes are made of.
+        codec: encodes them, two thirds of the work on a CPU.
+        folder: of the pool.
+        config: which samples.
+        device: where the codec is.
 
     Raises:
         InputError: if `folder` holds a pool made otherwise.
@@ -108,7 +118,7 @@ def make_pool(artwork: Artwork, codec: LatentCodec, folder: Path, *, config: Poo
             concepts.append([item.name for item in recipe.items])
             pictures.append(rgb)
         pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        arrays["latents"][rows.start : rows.stop] = codec.encode(pixels).numpy()
+        arrays["latents"][rows.start : rows.stop] = codec.encode(pixels.to(device)).cpu().numpy()
         if block % _SAVE_EVERY == 0 or rows.stop == config.count:
             for array in arrays.values():
                 array.flush()

@@ -94,7 +94,11 @@ def _dry_run(config: TrainingConfig, pictures: list[Picture], base: FrozenBase, 
 def _data(config: TrainingConfig, pictures: list[Picture], base: FrozenBase, accelerator: Accelerator) -> TrainingData:
     if not pictures:
         return PoolData(
-            config.pools, condition=config.condition, encode_captions=base.encode_captions, held_out=config.held_out
+            config.pools,
+            condition=config.condition,
+            encode_captions=base.encode_captions,
+            held_out=config.held_out,
+            device=accelerator.device,
         )
     folder = cache.cache_folder(config, pictures, base)
     with accelerator.main_process_first():

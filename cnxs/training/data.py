@@ -99,13 +99,16 @@ class BatchOrder:
 
 
 class PoolData:
-    """Pools of the miniature (`cnxs.miniature.pool`), held in memory: float16 latents and text states, packed maps.
+    """Pools of the miniature (`cnxs.miniature.pool`), held on a device: float16 latents and text states, packed maps.
+
+    On a GPU all of a pool lies in its memory, some 20 kB a sample, so that no step waits for the processor.
 
     Args:
         folders: read one after the other; the first samples of the first are held out.
         condition: which of a pool's maps to train on.
         encode_captions: captions to text states (N, S, D) and pooled states, which the miniature does not have.
         held_out: how many samples to keep for validation.
+        device: where samples are kept, and batches come from.
 
     Raises:
         InputError: `training_pool` if a folder is no pool or has no maps for the condition.
@@ -118,6 +121,7 @@ class PoolData:
         condition: str,
         encode_captions: Callable[[list[str]], tuple[torch.Tensor, torch.Tensor | None]],
         held_out: int,
+        device: torch.device,
     ) -> None:
         latents, maps, self._captions = [], [], []
         for folder in folders:
@@ -127,13 +131,13 @@ class PoolData:
             latents.append(np.load(folder / "latents.npy", mmap_mode="r")[:done])
             maps.append(np.load(folder / f"{condition}.npy", mmap_mode="r")[:done])
             self._captions += json.loads((folder / "captions.json").read_text("utf-8"))[:done]
-        self.latents = np.concatenate(latents)
-        self.maps = np.concatenate(maps)
+        self.latents = torch.from_numpy(np.concatenate(latents)).to(device)
+        self.maps = torch.from_numpy(np.concatenate(maps)).to(device)
         # Few captions are unique, so the states of each are kept once. The last row is the empty prompt.
         unique = {caption: row for row, caption in enumerate(dict.fromkeys(self._captions))}
         words = [*unique, ""]
         chunks = [encode_captions(words[i : i + 256])[0].half() for i in range(0, len(words), 256)]
-        self.states = torch.cat(chunks)
+        self.states = torch.cat(chunks).to(device)
         self.rows = np.array([unique[caption] for caption in self._captions])
         self.buckets = [np.arange(held_out, len(self.latents))]
         self.held_out = [np.arange(min(held_out, len(self.latents)))]
@@ -146,14 +150,14 @@ class PoolData:
         if without_prompt is not None:
             rows = np.where(without_prompt, len(self.states) - 1, rows)
         return Batch(
-            latents=torch.from_numpy(self.latents[positions].astype(np.float32)),
+            latents=self.latents[positions].float(),
             maps=unpack_maps(self.maps[positions]),
             context=self.states[rows].float(),
         )
 
     def latent_shape(self, position: int) -> tuple[int, ...]:
         """Return (C, H, W) of a sample's latent."""
-        return self.latents[position].shape
+        return tuple(self.latents[position].shape)
 
     def captions(self, positions: np.ndarray) -> list[str]:
         """Return the captions of samples."""

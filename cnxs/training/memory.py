@@ -18,6 +18,11 @@ def peak_bytes(device: torch.device | None = None) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def device_name(device: torch.device) -> str:
+    """Return "cpu", or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def free_bytes(device: torch.device) -> int:
     """Return how much memory could be taken now, in bytes."""
     if device.type == "cuda":
