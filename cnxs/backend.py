@@ -3,6 +3,7 @@
 Device and dtype are decided here and nowhere else.
 """
 
+import gc
 import logging
 import os
 import time
@@ -383,6 +384,7 @@ class Engine:
         """Drop the current base and its controls, so that two bases never share the memory."""
         self._pipeline, self._loras, self._checker = None, (), None
         self.network.cache_clear()
+        gc.collect()  # networks and their hooks refer to each other in circles, which Python opens only now and then
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 

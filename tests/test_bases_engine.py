@@ -1,5 +1,7 @@
 """The engine with a base of the user's: its VAE, words and LoRAs, and what it predicts."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,21 @@ def test_vae_words_and_loras_of_the_models_folder_are_used(engine: Engine, tmp_p
     assert not np.array_equal(picture(engine, store, loras=(("ink", 1.0),)), plain)
     assert not np.array_equal(picture(engine, store, prompt="a <style> cat"), plain)
     assert np.array_equal(picture(engine, store), plain)  # the LoRA is off again
+
+
+def test_a_base_that_is_left_gives_its_memory_back_at_once(engine: Engine, tmp_path: Path) -> None:
+    for name, family in (("sdxl", "sdxl"), ("sd21-base", "sd21")):
+        ldm_names.save_folder(ldm_names.parts(family), tmp_path / "bases" / name)
+    picture(engine, ImageStore(tmp_path / "pictures"))
+    base = engine.pipeline("sdxl").base
+    left = [weakref.ref(module) for module in base.modules]
+    del base
+    gc.disable()  # it would free circles of references sooner or later: on a GPU, too late for the next base
+    try:
+        engine.prepare("sd21-base")
+        assert [reference() for reference in left] == [None] * len(left)
+    finally:
+        gc.enable()
 
 
 def test_what_a_base_predicts_is_shown_once_it_is_loaded(engine: Engine, tmp_path: Path) -> None:
