@@ -45,6 +45,7 @@ class Session:
     def __init__(self, page: Any, received: list[Any]) -> None:
         self.page, self.received = page, received
         page.locator(PAPER).wait_for()
+        page.get_by_text("events arrive").wait_for()  # Gradio shows components before it listens to them
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         box = self.page.locator(PAPER).bounding_box()
@@ -139,8 +140,10 @@ def app() -> Iterator[tuple[str, list[Any]]]:
         }
         for name, update in updates.items():
             gr.Button(f"set {name}").click(update, None, canvas)
+        greeting = gr.Markdown()
         gr.HTML("<div style='height: 3000px'></div>")
         canvas.change(received.append, canvas)
+        demo.load(lambda: "events arrive", None, greeting)
     with serve(demo) as url:
         yield url, received
 

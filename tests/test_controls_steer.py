@@ -77,7 +77,6 @@ def test_two_pictures_are_followed_at_once(session: Session) -> None:
         second_on=True,
         second_kind="scribble",
         second_network="miniature-scribble",
-        second_shown_for="scribble",
         second_control_scale=1,
     )
     both = painted(session, second_picture=session.handlers.files.put_image(drawn(RIGHT)))

@@ -23,7 +23,13 @@ MAX_FAST_STEPS = 16
 _SLOTS = range(1, SLOTS + 1)
 _FEW_STEPS = re.compile(r"(?<![a-z])(lcm|hyper(sd)?|turbo|lightning|tcd|dmd)(?![a-z])")
 _STEPS = re.compile(r"(\d+)[-_ ]?steps?")
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+# One after the other: an offer that was asked for before a click on *Fast* must not land after it, and undo its choice.
+_IN_TURN: dict[str, Any] = {
+    "show_progress": "hidden",
+    "api_visibility": "private",
+    "concurrency_limit": 1,
+    "concurrency_id": "loras",
+}
 
 
 def few_steps(name: str) -> int | None:
@@ -141,11 +147,11 @@ def wire(page: gr.Blocks, handlers: Any) -> None:
         edge(loras.offer),
         {fields["base"], *menus},
         laid,
-        **_QUIET,
+        **_IN_TURN,
     )
     fields["fast"].click(
         edge(loras.fast),
         {fields["base"], *menus},
         [*laid, *(fields[name] for name in ("sampler", "steps", "guidance_scale"))],
-        **_QUIET,
+        **_IN_TURN,
     )
