@@ -4,8 +4,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 import pytest
+import torch
 
 from cnxs.codec import PatchCodec
 from cnxs.controls import colour_grid

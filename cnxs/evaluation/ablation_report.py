@@ -39,7 +39,7 @@ def table_cells(results: Sequence[Result], reference: Reference) -> list[list[st
                 f"{result.stream_parameters / result.parameters * result.share:.1%}",
                 f"{result.images:,}",
                 f"{result.speed.rate:.1f}" if result.speed else "",
-                f"{result.peak_bytes / 2**20:.0f}",
+                f"{result.peak_bytes / 2**20:.0f}" if result.peak_bytes else "",
                 f"{result.speed.step_ratio:.2f}" if result.speed else "",
                 *_figures(result.half),
                 *_figures(result.full),
@@ -68,17 +68,18 @@ def _distance(values: Sequence[float]) -> str:
 
 
 def budget_line(result: Result) -> str:
-    """Return what every row got, in words."""
+    """Return what every row got, and where it was timed, in words."""
     budget = result.budget
     given = {name: value for name in ("images", "minutes") if (value := getattr(budget, name)) is not None}
     lengths = {name: f"{value:,g}" if name == "minutes" else f"{value:,}" for name, value in given.items()}
     kind = "both" if len(given) == 2 else next(iter(given))
-    return text.get(
+    said = text.get(
         "cli.ablation_budget",
         length=text.get(f"cli.ablation_budget_{kind}", **lengths),
         device=result.device,
         **{name: getattr(budget, name) for name in ("batch_size", "seed", "cases", "steps", "threads", "precision")},
     )
+    return said if result.speed is None else f"{said} {text.get('cli.ablation_speeds', device=result.speed.device)}"
 
 
 def write(results: Sequence[Result], reference: Reference, folder: Path) -> None:

@@ -56,10 +56,12 @@ class Speed:
     Attributes:
         rate: training images per second.
         step_ratio: one guided step of one image over the plain base's, the hint encoded before.
+        device: "cpu", or the name of the GPU.
     """
 
     rate: float
     step_ratio: float
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cnxs.benchmark.timing import medians
 from cnxs.evaluation.ablation import Task, row_trainers
 from cnxs.evaluation.measure import Speed
 from cnxs.evaluation.rows import RowTrainer
+from cnxs.training.memory import device_name
 from cnxs.training.writing import write_whole
 
 _TRAINING_ROUNDS = 5
@@ -22,9 +24,10 @@ _SAMPLING_ROUNDS = 30
 
 
 def run_speeds(tasks: Sequence[Task], folder: Path) -> dict[str, Speed]:
-    """Time all rows on the tasks' device, or return what is kept of that in `speeds.json`.
+    """Time all rows on the tasks' device in float32, or return what is kept of that in `speeds.json`.
 
-    What is kept holds while the rows are the same.
+    Float32, whatever the rows were trained in: half precision slows a processor that has no instructions for it. What
+    is kept holds while the rows are the same.
 
     Whatever else the machine does falls on all rows alike, but makes all of them slow: `speeds.json` can be deleted,
     and is then measured again.
@@ -36,10 +39,11 @@ def run_speeds(tasks: Sequence[Task], folder: Path) -> dict[str, Speed]:
             return kept
     torch.set_num_threads(tasks[0].budget.threads)
     with tempfile.TemporaryDirectory() as runs:
-        trainers = row_trainers(tasks, runs=Path(runs))  # untrained: time does not depend on what was learned
-    rates, ratios = _rates(trainers), _step_ratios(trainers)
+        exact = [replace(task, budget=replace(task.budget, precision="no")) for task in tasks]
+        trainers = row_trainers(exact, runs=Path(runs))  # untrained: time does not depend on what was learned
+    rates, ratios, device = _rates(trainers), _step_ratios(trainers), device_name(trainers[0].accelerator.device)
     speeds = {
-        task.row.name: Speed(rate=rate, step_ratio=ratio)
+        task.row.name: Speed(rate=rate, step_ratio=ratio, device=device)
         for task, rate, ratio in zip(tasks, rates, ratios, strict=True)
     }
     records = {name: dataclasses.asdict(speed) for name, speed in speeds.items()}
