@@ -71,8 +71,8 @@ class PointwiseConv(nn.Conv2d):
         if not input.is_contiguous():  # channels last, as in training: the convolution keeps that layout
             return super().forward(input)
         assert self.bias is not None
-        product = self.weight.flatten(1) @ input.flatten(2)
-        return (product + self.bias[:, None]).unflatten(2, input.shape[2:])
+        weight = self.weight.flatten(1).expand(len(input), -1, -1)
+        return torch.baddbmm(self.bias[:, None], weight, input.flatten(2)).unflatten(2, input.shape[2:])
 
 
 def zero_conv(in_channels: int, out_channels: int) -> PointwiseConv:

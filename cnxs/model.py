@@ -121,12 +121,12 @@ class _Stream:
     emb: torch.Tensor
     skips: list[torch.Tensor] = field(default_factory=list)
 
-    def correction(self, conv: nn.Module, gain: float, source: torch.Tensor) -> torch.Tensor:
-        """Return what this stream adds to the base: the connection's output, bias included, times its strength."""
-        strength = self.scale * gain
+    def correction(self, conv: nn.Module, gain: float, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the two factors of what this stream adds to the base: a connection's output, and its strength."""
+        strength = self.scale if gain == 1 else self.scale * gain
         if self.region is not None:
             strength = strength * nn.functional.adaptive_avg_pool2d(self.region, (source.shape[-2], source.shape[-1]))
-        return conv(source) * strength
+        return conv(source), strength
 
 
 class CoupledUNet:
@@ -262,9 +262,13 @@ class CoupledUNet:
         return emb + sum(offsets, torch.zeros_like(emb)) / share + added
 
 
-def _add(h_base: torch.Tensor, corrections: list[torch.Tensor]) -> torch.Tensor:
-    """Correct the base, the corrections added up first: so two controls give the same bits in either order."""
-    return h_base + functools.reduce(torch.add, corrections) if corrections else h_base
+def _add(h_base: torch.Tensor, corrections: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """Correct the base; several corrections are added up first: so two controls give the same bits in either order."""
+    if not corrections:
+        return h_base
+    if len(corrections) == 1:
+        return torch.addcmul(h_base, *corrections[0])  # one pass over the tensors instead of two
+    return h_base + functools.reduce(torch.add, (output * strength for output, strength in corrections))
 
 
 def check_match(base: UNet2DConditionModel, spec: ControlSpec) -> None:
