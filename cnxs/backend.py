@@ -1,7 +1,4 @@
-"""One device's engine: loads models when they are first needed, keeps them, and turns requests into images.
-
-Device and dtype are decided here and nowhere else.
-"""
+"""One device's engine: loads models when they are first needed, keeps them, and turns requests into images."""
 
 import gc
 import logging
@@ -26,6 +23,7 @@ from cnxs.building import BUILDING
 from cnxs.checkpoints import families
 from cnxs.checkpoints.loading import load_control
 from cnxs.controls.thin import thin
+from cnxs.devices import choose_device, choose_dtype
 from cnxs.errors import InputError, UnavailableError
 from cnxs.hardware import CUDA_INSTALL_PAGE, gpu_without_cuda
 from cnxs.model import ControlNetXS
@@ -48,37 +46,6 @@ PREVIEW_SECONDS = 0.15  # at most one preview per image in this time, so that pr
 _CACHED_NETWORKS = 8
 # The terms are the same in every language.
 _PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v-prediction", UNDECIDED: "epsilon / v-prediction?"}
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """Return the device of that name, or the best there is.
-
-    Raises:
-        UnavailableError: if it is not here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UnavailableError("device_not_here", given=name, reason=str(error).split("\n")[0]) from error
-    return torch.device(name)
-
-
-def choose_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
-    """Return the dtype of that name, or half precision on accelerators and float32 on the CPU.
-
-    Raises:
-        InputError: if there is no such dtype.
-    """
-    allowed = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
-    if name not in allowed:
-        raise InputError("unknown_dtype", given=name, allowed=", ".join(allowed))
-    return allowed[name]
 
 
 def make_engine(

@@ -69,8 +69,8 @@ class Trainings:
         return picture_folders(self._datasets)
 
     def bases(self) -> tuple[str, ...]:
-        """Return the names of the base models that can be trained on: those that are here as folders."""
-        return tuple(self._base_folders())
+        """Return the names of the base models that can be trained on: those that are here."""
+        return tuple(self._base_paths())
 
     def conditions(self) -> tuple[str, ...]:
         """Return the kinds whose maps the program draws from any picture without further weights."""
@@ -161,13 +161,12 @@ class Trainings:
         if not MINUTES[0] <= order.minutes <= MINUTES[1]:
             raise InputError("training_minutes", given=order.minutes, maximum=f"{MINUTES[1]:g}")
 
-    def _base_folders(self) -> Mapping[str, Path]:
-        folders = {base.spec.name: base.path for base in self._library.bases()}
-        return {name: path for name, path in folders.items() if path and (path / "unet" / "config.json").is_file()}
+    def _base_paths(self) -> Mapping[str, Path]:
+        return {base.spec.name: base.path for base in self._library.bases() if base.path is not None}
 
     def _command(self, order: TrainingOrder, folder: Path, output: Path, *, before: float) -> list[str]:
         given = {
-            "base": self._base_folders()[order.base].resolve(),
+            "base": self._base_paths()[order.base].resolve(),
             "condition": CONTROL_KINDS[order.condition].conditions[0],
             "images": self._datasets / (order.name if order.files else order.folder),
             "caption": order.caption,

@@ -38,6 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "store": {"errors", "images"},
     "contact_sheet": set(),
     "building": set(),
+    "devices": {"errors"},
     "controls": {"errors", "specs", "registry", "images", "building"},
     "layers": {"errors", "specs"},
     "blocks": {"errors", "specs", "layers"},
@@ -59,18 +60,21 @@ ARROWS: dict[str, set[str]] = {
     | _NETWORK
     | _SAMPLING
     | _MACHINE
-    | {"images", "store", "controls", "metrics", "miniature", "building"},
+    | {"images", "store", "controls", "metrics", "miniature", "building", "devices"},
     "job": {"request", "protocol"},
     "workers": {"errors", "request", "protocol", "store", "job"},
     "picture_folders": {"errors"},
     "trainings": _WORDS | {"weights", "picture_folders"},
     "jobs": _WORDS | {"images", "store", "controls", "pnginfo", "history", "job", "workers"},
-    "miniature": _WORDS | {"images", "tensors", "codec", "samplers", "controls"},
-    "training": _WORDS | _NETWORK | (_SAMPLING - {"pipeline"}) | {"images", "controls", "miniature"},
+    "miniature": _WORDS | {"images", "tensors", "codec", "samplers", "controls", "devices"},
+    "training": _WORDS
+    | _NETWORK
+    | (_SAMPLING - {"pipeline"})
+    | {"images", "controls", "miniature", "devices", "weights", "recognise"},
     "evaluation": _WORDS
     | _NETWORK
     | _SAMPLING
-    | {"images", "controls", "metrics", "miniature", "training", "jobs", "generate", "benchmark"},
+    | {"images", "controls", "metrics", "miniature", "training", "jobs", "generate", "benchmark", "devices"},
     "hint_pictures": _WORDS | {"jobs", "generate"},
     "running": set(),
     "load_test": {"text", "running"},
@@ -79,7 +83,7 @@ ARROWS: dict[str, set[str]] = {
     "benchmark": _WORDS
     | _NETWORK
     | _SAMPLING
-    | {"images", "store", "controls", "weights", "history", "backend", "running"},
+    | {"images", "store", "controls", "weights", "history", "backend", "running", "devices"},
     "ui": _WORDS | {"images", "contact_sheet"},
     "accounts": {"errors", "text"},
     "app": _WORDS | _MACHINE | {"accounts", "ui", "trainings", "jobs", "workers", "backend", "history", "store"},

@@ -12,8 +12,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from cnxs import backend
-from cnxs.backend import Engine, choose_device, choose_dtype
+from cnxs.backend import Engine
 from cnxs.checkpoints import native
+from cnxs.devices import choose_device, choose_dtype
 from cnxs.errors import CheckpointError, InputError, UnavailableError
 from cnxs.protocol import Event, Loading, Preview, Progress, Result
 from cnxs.request import Axis, ControlUse, GenerationRequest, Sampler

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from cnxs.backend import Engine, choose_dtype
+from cnxs.backend import Engine
 from cnxs.checkpoints import native
+from cnxs.devices import choose_dtype
 from cnxs.errors import UnavailableError
 from cnxs.evaluation.bench import Bench
 from cnxs.evaluation.subjects import edge_subjects

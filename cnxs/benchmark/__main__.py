@@ -5,10 +5,10 @@ import argparse
 import torch
 
 from cnxs import text
-from cnxs.backend import Engine, choose_device, choose_dtype
+from cnxs.backend import Engine
 from cnxs.benchmark import counting, full_size, miniature, program
 from cnxs.benchmark.random_models import PUBLISHED
-from cnxs.training.memory import device_name, peak_bytes
+from cnxs.devices import choose_device, choose_dtype, device_name, peak_bytes
 from cnxs.weights import Library
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from cnxs.devices import device_name, peak_bytes
 from cnxs.errors import InputError
 from cnxs.evaluation.bench import CPU, Report, Samples
 from cnxs.evaluation.following import Row as Figures
@@ -20,7 +21,6 @@ from cnxs.evaluation.subjects import case_pictures
 from cnxs.training.config import PRESETS, TrainingConfig
 from cnxs.training.data import PoolData
 from cnxs.training.frozen_base import load_base
-from cnxs.training.memory import device_name, peak_bytes
 
 MARKS = (0.125, 0.25, 0.5, 1.0)  # of the budget: where F is measured
 SEED_OFFSETS = (0, 10_000, 20_000)  # of the three generations whose Frechet distances are compared

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cnxs import text
-from cnxs.backend import choose_device
+from cnxs.devices import choose_device
 from cnxs.errors import InputError
 from cnxs.evaluation.ablation import Result, Task, run_reference, run_row
 from cnxs.evaluation.ablation_report import budget_line, table, write

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from cnxs import text
-from cnxs.backend import choose_device
 from cnxs.checkpoints import native
+from cnxs.devices import choose_device
 from cnxs.errors import InputError
 from cnxs.evaluation.bench import Bench
 from cnxs.miniature import ASSETS

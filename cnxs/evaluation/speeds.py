@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from cnxs.benchmark.timing import medians
+from cnxs.devices import device_name
 from cnxs.evaluation.ablation import Task, row_trainers
 from cnxs.evaluation.measure import Speed
 from cnxs.evaluation.rows import RowTrainer
-from cnxs.training.memory import device_name
 from cnxs.training.writing import write_whole
 
 _TRAINING_ROUNDS = 5

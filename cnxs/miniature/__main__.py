@@ -124,8 +124,8 @@ def _pool(options: argparse.Namespace) -> int:
     import cv2
     import torch
 
-    from cnxs.backend import choose_device
     from cnxs.codec import PatchCodec
+    from cnxs.devices import choose_device
     from cnxs.miniature.pool import PoolConfig, make_pool
 
     torch.set_num_threads(options.threads)
@@ -147,7 +147,7 @@ def _maps(options: argparse.Namespace) -> int:
 
 
 def _train_base(options: argparse.Namespace) -> int:
-    from cnxs.backend import choose_device
+    from cnxs.devices import choose_device
     from cnxs.miniature.base_training import BaseTrainingConfig, train
 
     config = BaseTrainingConfig(

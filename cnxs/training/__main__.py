@@ -11,20 +11,21 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import get_args
 
 import torch
 from accelerate import Accelerator
 
 from cnxs import text
+from cnxs.devices import peak_bytes
 from cnxs.errors import UserError, line_of
 from cnxs.registry import MINIATURE
 from cnxs.training import cache
-from cnxs.training.config import PRESETS, TrainingConfig
+from cnxs.training.config import PRESETS, Prediction, TrainingConfig
 from cnxs.training.data import PoolData, TrainingData
 from cnxs.training.dry_run import estimates
 from cnxs.training.folder import Picture, find_pictures, kind_for
-from cnxs.training.frozen_base import FrozenBase, family_of, load_base
-from cnxs.training.memory import peak_bytes
+from cnxs.training.frozen_base import FrozenBase, find_base, load_base
 from cnxs.training.optimizer import check_optimizer
 from cnxs.training.stopping import stopping
 from cnxs.training.trainer import Trainer
@@ -50,7 +51,7 @@ def config_of(options: argparse.Namespace) -> TrainingConfig:
     given = {name: value for name, value in vars(options).items() if value is not None}
     given["pools"] = tuple(given.get("pools", ()))
     given.setdefault("run", given["output"].with_suffix(".run"))
-    return TrainingConfig(**PRESETS[family_of(options.base)] | given)
+    return TrainingConfig(**PRESETS[find_base(options.base, options.models).spec.family] | given)
 
 
 def _train(config: TrainingConfig, *, dry_run: bool) -> int:
@@ -63,7 +64,13 @@ def _train(config: TrainingConfig, *, dry_run: bool) -> int:
     config.check(processes=accelerator.num_processes)
     half = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
     on_processor = accelerator.device.type == "cpu"
-    base = load_base(config.base, device=accelerator.device, dtype=torch.float32 if on_processor else half)
+    base = load_base(
+        config.base,
+        device=accelerator.device,
+        dtype=torch.float32 if on_processor else half,
+        models=config.models,
+        prediction=config.prediction,
+    )
     if dry_run:
         _dry_run(config, pictures, base, accelerator)
         return 0
@@ -123,7 +130,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m cnxs.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--base", default=MINIATURE.name, help="miniature, or the folder of a base model (default: %(default)s)")
+    add(
+        "--base",
+        default=MINIATURE.name,
+        help="a base model: miniature, sd15, sd21, sdxl, the name of one in --models, a folder, or a single file "
+        "(default: %(default)s)",
+    )
+    add("--models", type=Path, default=Path("models"), help="folder of your models (default: %(default)s)")
+    add("--prediction", choices=get_args(Prediction), help="what the base predicts (default: what it shows of itself)")
     add("--condition", required=True, help="what the control follows: canny, scribble, ...")
     add("--pool", dest="pools", type=Path, nargs="+", metavar="FOLDER", help="pools made by `cnxs.miniature pool`")
     add(

@@ -14,6 +14,7 @@ from cnxs.specs import ControlSpec, ControlType
 
 Precision = Literal["no", "bf16", "fp16"]
 Optimizer = Literal["adamw", "adamw8bit"]
+Prediction = Literal["auto", "epsilon", "v_prediction"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +24,12 @@ class TrainingConfig:
     A run ends after `steps` or `minutes`, whichever comes first; minutes of earlier starts count.
     """
 
-    base: str  # a model folder, a single file, or a name of the registry
+    base: str  # a model folder, a single file, or a name: of the registry, or of a model in `models`
     condition: str  # "canny", "scribble", ...
     output: Path  # the finished control, also written at every save
     run: Path  # state, loss curve, sample sheets
+    models: Path | None = None  # the user's models
+    prediction: Prediction = "auto"  # what the base predicts; "auto": what it says or shows of itself
     pools: tuple[Path, ...] = ()  # data, either pools of `cnxs.miniature` ...
     images: Path | None = None  # ... or a folder of pictures with captions
     maps: Path | None = None  # a folder of control maps beside `images`; None: drawn by the condition's own kind

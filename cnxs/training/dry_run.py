@@ -7,11 +7,11 @@ from typing import Any
 from accelerate import Accelerator
 
 from cnxs import text
+from cnxs.devices import free_bytes
 from cnxs.training.config import TrainingConfig, control_spec
 from cnxs.training.data import TrainingData
 from cnxs.training.estimate import BlankData, Memory, memory, seconds_per_step
 from cnxs.training.frozen_base import FrozenBase
-from cnxs.training.memory import free_bytes
 from cnxs.training.trainer import Trainer
 
 _GB = 1e9

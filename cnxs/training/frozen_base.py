@@ -1,7 +1,7 @@
 """A base to train on: everything that is read and nothing that is changed."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,18 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 
-from cnxs.bases import LoadedBase, load_folder
-from cnxs.errors import CheckpointError, InputError
-from cnxs.miniature import ASSETS
+from cnxs import bases
+from cnxs.bases import LoadedBase
+from cnxs.errors import CheckpointError, InputError, UnavailableError
+from cnxs.recognise import recognise
 from cnxs.registry import BASE_MODELS, MINIATURE
 from cnxs.specs import BaseModelSpec
+from cnxs.training.config import Prediction
+from cnxs.weights import FoundBase, Library
 
 # Width of the text states -> name of the model that stands for the family.
 _BY_CONTEXT_WIDTH = {768: "sd15", 1024: "sd21-base", 2048: "sdxl"}
+_OF_FAMILY = {"sd15": "sd15", "sd21": "sd21-base", "sdxl": "sdxl"}
 
 
 @dataclass(frozen=True)
@@ -51,36 +55,65 @@ class FrozenBase:
         return torch.cat(states, dim=-1), pooled
 
 
-def load_base(given: str, *, device: torch.device, dtype: torch.dtype) -> FrozenBase:
-    """Load a base model: "miniature", or a folder in diffusers' layout.
+def load_base(
+    given: str,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    models: Path | None = None,
+    prediction: Prediction = "auto",
+) -> FrozenBase:
+    """Load a base model.
+
+    Args:
+        given: as for `find_base`.
+        device: where its networks go.
+        dtype: of its networks.
+        models: as for `find_base`.
+        prediction: what its U-Net predicts; "auto": what the model says or shows of itself.
 
     Raises:
-        InputError: `training_base` if it is neither.
+        InputError: `training_prediction` if it shows nothing; those of `find_base`.
+        UnavailableError: as `find_base`.
         CheckpointError: if a part of it is missing or damaged.
     """
-    folder = _folder(given)
-    spec = base_spec(folder)
-    loaded = load_folder(folder, spec, device=device, dtype=dtype)
-    if spec is MINIATURE and device.type == "cpu":
+    found = find_base(given, models)
+    assert found.path is not None
+    loaded = bases.load_base(found.path, found.spec, device=device, dtype=dtype)
+    if prediction != "auto":
+        loaded = replace(loaded, scheduler_config={**loaded.scheduler_config, "prediction_type": prediction})
+    if loaded.scheduler_config.get("prediction_type") == bases.UNDECIDED:
+        raise InputError("training_prediction", given=given)
+    if found.spec is MINIATURE and device.type == "cpu":
         # PyTorch's fused attention is slow backward at so few positions: plain products train 1.4 times as fast.
         loaded.unet.set_attn_processor(AttnProcessor())
     return FrozenBase(loaded)
 
 
-def family_of(given: str) -> str:
-    """Return the family of a base model without loading it.
+def find_base(given: str, models: Path | None = None) -> FoundBase:
+    """Return a base model's spec and place without loading it.
+
+    Args:
+        given: a folder in diffusers' layout; a single file with the original names; or a name: "miniature", "sd15",
+            "sd21", "sdxl", or that of a model in `models`.
+        models: the user's models, where those known by name are downloaded to.
 
     Raises:
-        InputError, CheckpointError: as `load_base`.
+        InputError: `training_base` for a folder that is none, `unknown_base` for another name.
+        UnavailableError: `base_not_here` for a known name whose files are not here.
+        CheckpointError: for a file that is no base, by the name of what it is.
     """
-    return base_spec(_folder(given)).family
-
-
-def _folder(given: str) -> Path:
-    folder = ASSETS if given == MINIATURE.name else Path(given)
-    if not (folder / "unet" / "config.json").is_file():
-        raise InputError("training_base", given=given)
-    return folder
+    path = Path(given)
+    if path.is_dir():
+        if not (path / "unet" / "config.json").is_file():
+            raise InputError("training_base", given=given)
+        return FoundBase(base_spec(path), path)
+    if path.is_file():
+        return FoundBase(BASE_MODELS[_OF_FAMILY[recognise(path).as_base(path.name)]], path)
+    found = Library(models).base(_OF_FAMILY.get(given, given))
+    if found.path is None:
+        raise UnavailableError("base_not_here", base=found.spec.label)
+    return found
 
 
 def base_spec(folder: Path) -> BaseModelSpec:
