@@ -65,8 +65,17 @@ def test_only_what_fits_the_base_is_offered(session: Session) -> None:
     assert changes["loras_panel"]["visible"]
     session.set(lora_1="clay", lora_2="ink", base="sd15")
     changes = session.apply(session.handlers.loras.offer(session.values, ENGLISH))
-    assert [changes[f"lora_{slot}"]["value"] for slot in (1, 2)] == ["", "ink"]
+    assert [session.values[session.fields[f"lora_{slot}"]] for slot in (1, 2)] == ["", "ink"]
     assert shown(changes) == [True, True, True, False]
+
+
+def test_an_offer_takes_away_what_does_not_fit_and_says_nothing_of_what_is_chosen_meanwhile(session: Session) -> None:
+    session.set(lora_1="clay", lora_2="ink", base="sd15")
+    changes = session.handlers.loras.offer(session.values, ENGLISH)
+    assert [changes[session.fields[f"lora_{slot}"]].get("value") for slot in (1, 2, 3)] == ["", None, None]
+    session.set(lora_3="other")
+    session.apply(changes)
+    assert session.values[session.fields["lora_3"]] == "other"
 
 
 def test_without_any_the_panel_is_away() -> None:

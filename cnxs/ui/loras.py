@@ -77,7 +77,8 @@ class Loras:
     """Handlers of the menus, and what they add to a request."""
 
     def __init__(self, binding: Binding) -> None:
-        self.backend, self.named, self.updates = binding.backend, binding.named, binding.updates
+        self.backend, self.fields = binding.backend, binding.fields
+        self.named, self.updates = binding.named, binding.updates
 
     def add_to(self, asked: GenerationRequest, values: Values) -> GenerationRequest:
         """Return the request with the chosen LoRAs."""
@@ -89,11 +90,16 @@ class Loras:
         return replace(asked, loras=tuple(chosen))
 
     def offer(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
-        """Offer what fits the base; what was chosen stays where it does."""
+        """Offer what fits the base; what was chosen stays where it does, and so does what is chosen meanwhile."""
         values = self.named(data)
         names = fitting(self.backend.models(), values["base"])
         chosen = [values[f"lora_{slot}"] for slot in _SLOTS]
-        return self._laid(names, [name if name in names else "" for name in chosen], words.language(request))
+        left = [name if name in names else "" for name in chosen]
+        laid = self._laid(names, left, words.language(request))
+        for slot, before, after in zip(_SLOTS, chosen, left, strict=True):
+            if before == after:
+                del laid[self.fields[f"lora_{slot}"]]["value"]
+        return laid
 
     def fast(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
         """Set sampler, steps and guidance for a LoRA of few steps; choose one if none is chosen yet.
