@@ -12,6 +12,7 @@ from cnxs.request import Axis, ControlUse
 from cnxs.ui import axes, form, prints, view, words
 from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.edge import edge
+from cnxs.ui.parts import on_choice
 from cnxs.ui.sources import Sources
 
 KINDS_OFFERED = 3  # of the ways to follow a picture, to begin with
@@ -45,9 +46,14 @@ class Comparing:
         return use
 
     def offer(self, data: Mapping[Any, Any], request: gr.Request) -> Updates:
-        """Show the box or the choices for what shall vary in rows, with something in it to begin with."""
+        """Show the box or the choices for what shall vary in rows, with something in it to begin with.
+
+        Nothing changes where nothing was chosen.
+        """
         values, language = self.named(data), words.language(request)
         name = values["rows"]
+        if name is None:
+            return self.updates(row_values=gr.skip())
         hidden = gr.update(visible=False)
         if name in axes.TYPED:
             lines = 3 if name == "prompt" else 1
@@ -104,5 +110,6 @@ class Comparing:
 def wire(handlers: Any, comparing: Comparing, everything: set[Any]) -> None:
     """Connect the rows of a comparison, and the button for a finer one."""
     fields = handlers.fields
-    fields["rows"].input(edge(comparing.offer), everything, [fields["row_values"], fields["row_choices"]], **_QUIET)
+    shown = [fields["row_values"], fields["row_choices"]]
+    on_choice(fields["rows"], edge(comparing.offer), everything, shown, **_QUIET)
     fields["finer"].click(edge(comparing.finer), [fields["view"], fields["owner"]], fields["job"], **_QUIET)

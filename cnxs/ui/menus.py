@@ -33,8 +33,10 @@ class Menus:
 
         return chosen
 
-    def use_base(self, base: str, source: str, request: gr.Request) -> Updates:
-        """Offer the kinds that the base can follow, and set its own defaults."""
+    def use_base(self, base: str | None, source: str, request: gr.Request) -> Updates:
+        """Offer the kinds that the base can follow, and set its own defaults; nothing changes if none was chosen."""
+        if base is None:
+            return self.updates(steps=gr.skip())
         models = self.backend.models()
         info = form.base_info(models, base)
         multiple = gr.update(step=info.size_multiple)

@@ -39,7 +39,7 @@ from cnxs.ui.handlers import Handlers
 from cnxs.ui.inputs import SOURCES, Fields, prompt_column, source_column
 from cnxs.ui.limits import ClientLimits, limited
 from cnxs.ui.outputs import outputs, restorable, result_column
-from cnxs.ui.parts import STATIC
+from cnxs.ui.parts import STATIC, on_choice
 from cnxs.ui.theme import Studio
 from cnxs.ui.words import label
 
@@ -223,7 +223,8 @@ def _wire_menus(handlers: Handlers, fields: Fields) -> None:
         kind,
         **_NEWEST,
     )
-    fields["base"].input(
+    on_choice(
+        fields["base"],
         edge(handlers.menus.use_base),
         [fields["base"], fields["source"]],
         [*menus, *(fields[name] for name in ("steps", "guidance_scale", "width", "height"))],

@@ -1,5 +1,6 @@
 """Small components of our own."""
 
+from collections.abc import Callable, Collection, Set
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,20 @@ import gradio as gr
 from gradio.data_classes import ImageData
 
 STATIC = Path(__file__).parent / "static"
+
+
+def on_choice(
+    menu: Any, handler: Callable[..., Any], inputs: Collection[Any], outputs: Collection[Any], **options: Any
+) -> None:
+    """Call a handler when something is chosen in a dropdown, and with None in its place when it is merely left.
+
+    Gradio triggers `input` in both cases, and would have a handler lay out anew what the user has changed since.
+    """
+    given = sorted(inputs, key=lambda component: component._id) if isinstance(inputs, Set) else list(inputs)
+    place, name = given.index(menu), menu.elem_id
+    menu.focus(None, menu, None, js=f"(value) => window.cnxs.enter('{name}', value)", **options)
+    js = f"(...values) => window.cnxs.choose('{name}', {place}, values)"
+    menu.input(handler, inputs, outputs, js=js, **options)
 
 
 class UploadedImage(gr.Image):

@@ -56,11 +56,25 @@
   const waiting = document.documentElement.classList;
   const arrived = () => waiting.remove("arriving");
   waiting.add("arriving");
-  setTimeout(arrived, 10000);
+  setTimeout(arrived, 30000); // should nothing answer at all: a slow machine takes its time
 
   function keep(change) {
     write(sessionStorage, change);
     if ("prompt" in change) write(localStorage, change);
+  }
+
+  // Gradio's menus tell of an input when they are merely left as well: what stood there on entering tells the two apart.
+  const stood = {};
+
+  function enter(menu, value) {
+    stood[menu] = value;
+  }
+
+  /** Return the values of an input of a menu, with null in the menu's place if nothing else was chosen in it. */
+  function choose(menu, place, values) {
+    const before = stood[menu];
+    stood[menu] = values[place];
+    return values.map((value, index) => (index === place && value === before ? null : value));
   }
 
   async function copyMap() {
@@ -87,7 +101,7 @@
   const plainFetch = window.fetch.bind(window);
   let beat;
   const beating = new Promise((resolve) => (beat = resolve));
-  setTimeout(() => beat(), 5000);
+  setTimeout(() => beat(), 30000);
   window.fetch = async (input, init) => {
     const joins = String(input?.url ?? input).includes("/queue/join");
     const isPulse = joins && String(init?.body).includes(PULSE);
@@ -138,5 +152,5 @@
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watch);
   else watch();
 
-  window.cnxs = { PULSE, arrival, arrived, keep, copyMap, markMap, closeMaps };
+  window.cnxs = { PULSE, arrival, arrived, keep, enter, choose, copyMap, markMap, closeMaps };
 })();
