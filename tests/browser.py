@@ -41,6 +41,23 @@ def serve(demo: Any, **launch_options: Any) -> Iterator[str]:
         demo.close(verbose=False)
 
 
+def greeted(page: Any) -> None:
+    """Wait until the server has greeted the page, and the page has remembered itself: that overwrites what is typed."""
+    page.locator("#device .note").wait_for()
+    page.wait_for_function("!document.documentElement.classList.contains('arriving')")
+
+
+def holds(page: Any, selector: str, value: str) -> None:
+    """Wait until a field holds a value."""
+    page.wait_for_function("([s, value]) => document.querySelector(s)?.value === value", arg=[selector, value])
+
+
+def reachable(paper: Any) -> Any:
+    """Wait until a canvas is in view, at rest and uncovered; return its box."""
+    paper.click(trial=True)
+    return paper.bounding_box()
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """Yield a headless Chromium; skip where Playwright or a browser is missing.

@@ -1,6 +1,7 @@
 """A deterministic backend without a model, for tests of the page. Images are the map, tinted by seed and strength."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -185,8 +186,18 @@ class FakeBackend:
         with self._submitted:
             assert self._submitted.wait_for(lambda: len(self.requests) >= count, timeout=60)
 
-    def states(self) -> list[str]:
-        """Return the states of the jobs whose requests are in the list."""
+    def wait_for_cancel(self) -> None:
+        """Wait until the newest job was told to stop."""
+        assert [*self._jobs.values()][-1].cancelled.wait(60)
+
+    def wait_for_states(self, *states: str) -> None:
+        """Wait until the jobs whose requests are in the list have these states."""
+        deadline = time.monotonic() + 60
+        while self._states() != [*states]:
+            assert time.monotonic() < deadline, self._states()
+            time.sleep(0.02)
+
+    def _states(self) -> list[str]:
         return [job.state for job in self._jobs.values() if any(job.request is asked for asked in self.requests)]
 
     def events(self, job_id: str, after: int = 0) -> Iterator[Event]:

@@ -17,7 +17,7 @@ from cnxs.request import GenerationRequest
 from cnxs.store import ImageStore
 from cnxs.ui.page import build_ui, launch_options
 from cnxs.weights import Library
-from tests.browser import serve
+from tests.browser import greeted, reachable, serve
 
 
 @contextlib.contextmanager
@@ -35,8 +35,8 @@ def real_page(outputs: Path, *, models: Path | None = None) -> Iterator[tuple[St
 
 
 def ready(page: Any) -> None:
-    """Wait until the server has greeted the page, and its models have started."""
-    page.locator("#device .note").wait_for()
+    """Wait until the page is greeted, and its models have started."""
+    greeted(page)
     page.wait_for_function("document.querySelectorAll('#kind label').length > 1")
 
 
@@ -69,9 +69,8 @@ def one_job(page: Any) -> Iterator[None]:
 def paint(page: Any, canvas: str, *, height: float) -> None:
     """Draw a line from left to right over the picture that lies below a canvas (`mask` or `region`)."""
     paper = page.locator(f"#{canvas} canvas")
-    paper.scroll_into_view_if_needed()
-    page.wait_for_function(f"window.cnxsSketches.get('cnxs.{canvas}')?.sketch.ground")
-    box = paper.bounding_box()
+    page.wait_for_function(f"window.cnxsSketches?.get('cnxs.{canvas}')?.sketch.ground")
+    box = reachable(paper)
     y = box["y"] + height * box["height"]
     page.mouse.move(box["x"] + 0.1 * box["width"], y)
     page.mouse.down()

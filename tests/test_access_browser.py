@@ -10,7 +10,7 @@ from PIL import Image
 from cnxs import images
 from cnxs.history import History
 from cnxs.ui.page import build_ui, launch_options
-from tests.browser import DESKTOP, PHONE, serve
+from tests.browser import DESKTOP, PHONE, greeted, serve
 from tests.fake_backend import FakeBackend
 
 pytestmark = pytest.mark.browser
@@ -57,8 +57,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def visit(served: str, open_page: Callable[..., Any]) -> Callable[..., Any]:
     def visit(**options: Any) -> Any:
         page = open_page(served, reduced_motion="reduce", **options)
-        page.locator("#device .note").wait_for()
-        page.wait_for_function("!document.documentElement.classList.contains('arriving')")
+        greeted(page)
         return page
 
     return visit
@@ -135,8 +134,9 @@ def test_the_tab_key_goes_as_the_eye_does_and_is_seen(visit: Callable[..., Any],
     assert page.evaluate("document.documentElement.lang") == "de"
     unfold(page)
     compared(page, photo)
-    page.locator("#fine-panel button").first.click()
-    page.locator("#second-panel button").first.click()
+    for panel, inside in (("fine-panel", "region-on"), ("second-panel", "second-on")):
+        page.locator(f"#{panel} button").first.click()
+        page.locator(f"#{inside}").wait_for()
     page.locator("#masthead h1").click()
     steps = []
     while len(steps) < 200:

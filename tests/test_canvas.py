@@ -14,7 +14,7 @@ from PIL import Image
 
 from cnxs.errors import InputError
 from cnxs.ui.canvas import MAX_PNG_MEGABYTES, SketchCanvas
-from tests.browser import serve
+from tests.browser import reachable, serve
 
 browser_test = pytest.mark.browser
 
@@ -44,8 +44,7 @@ class Session:
 
     def __init__(self, page: Any, received: list[Any]) -> None:
         self.page, self.received = page, received
-        page.locator(PAPER).wait_for()
-        page.get_by_text("events arrive").wait_for()  # Gradio shows components before it listens to them
+        reachable(page.locator(PAPER))  # Gradio's veil lies over a page that is still loading
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         box = self.page.locator(PAPER).bounding_box()
@@ -53,6 +52,7 @@ class Session:
 
     def draw(self, points: Points, *, lift: bool = True) -> None:
         self.page.evaluate("window.scrollTo(0, 0)")
+        reachable(self.page.locator(PAPER))
         self.page.mouse.move(*self.at(*points[0]))
         self.page.mouse.down()
         for point in points[1:]:
@@ -140,10 +140,8 @@ def app() -> Iterator[tuple[str, list[Any]]]:
         }
         for name, update in updates.items():
             gr.Button(f"set {name}").click(update, None, canvas)
-        greeting = gr.Markdown()
         gr.HTML("<div style='height: 3000px'></div>")
         canvas.change(received.append, canvas)
-        demo.load(lambda: "events arrive", None, greeting)
     with serve(demo) as url:
         yield url, received
 

@@ -85,9 +85,9 @@ def test_a_set_of_strengths_is_one_click_and_a_finer_strip_goes_around_one(
     seed = studio.backend.requests[-1].seed
     page.locator("#strip .print", has_text="strength 0.5").click()
     page.locator("#facts", has_text="strength 0.5").wait_for()
-    page.locator("#finer").click()
+    with one_job(page):
+        page.locator("#finer").click()
     page.locator("#strip", has_text="strength 0.25").wait_for()
-    finished(page)
     assert captions(page) == ["no control", "strength 0.25", "strength 0.5", "strength 0.75", "strength 1"]
     assert studio.backend.requests[-1].seed == seed
 
@@ -132,6 +132,9 @@ def test_a_table_fills_as_it_is_made_and_a_reloaded_page_finds_it(studio: Studio
     page.locator("#row-values textarea").fill("2 6")
     page.locator("#row-values textarea").blur()
     page.locator("#cost", has_text="4 images").wait_for()
+    page.locator("#rows input").focus()
+    with page.expect_response("**/queue/join*"):
+        page.keyboard.press("Tab")  # leaving the menu is no choice, and what was typed stays
     studio.let(steps=30)  # the first image and half of the second
     page.locator("#compare").click()
     page.wait_for_function(
@@ -144,6 +147,7 @@ def test_a_table_fills_as_it_is_made_and_a_reloaded_page_finds_it(studio: Studio
     page.locator("#strip .print.done").wait_for()
     assert page.locator("#strip button.print").count() == 4
     page.locator("#cancel").click()
+    studio.backend.wait_for_cancel()
     studio.gate.set()
     page.locator("#status", has_text="Cancelled").wait_for()
     page.locator("#generate").wait_for()
@@ -206,7 +210,7 @@ def test_the_place_in_the_queue_is_told_and_previews_can_be_switched_off(
     page.reload()
     ready(page)
     page.get_by_role("button", name="Advanced").click()
-    assert not page.get_by_label("Show the picture as it forms").is_checked()
+    page.locator("#previews input:not(:checked)").wait_for()
 
 
 def test_the_browser_calls_when_a_job_ends_unseen(visit: Callable[..., Any]) -> None:

@@ -18,7 +18,7 @@ from cnxs.records import Search
 from cnxs.request import ControlUse, defaults
 from cnxs.ui.browsing import PAGE
 from cnxs.ui.page import build_ui, launch_options
-from tests.browser import PHONE, serve
+from tests.browser import PHONE, greeted, holds, serve
 from tests.fake_backend import FakeBackend
 
 pytestmark = pytest.mark.browser
@@ -64,8 +64,7 @@ def visit(studio: Studio, open_page: Callable[..., Any]) -> Callable[..., Any]:
         kept = [{"name": "cnxs.owner", "value": OWNER.format(owner)}]
         state = {"cookies": [], "origins": [{"origin": studio.url.rstrip("/"), "localStorage": kept}]}
         page = open_page(studio.url + link, storage_state=state, **options)
-        page.locator("#device .note").wait_for()
-        page.wait_for_function("!document.documentElement.classList.contains('arriving')")
+        greeted(page)
         return page
 
     return visit
@@ -153,6 +152,7 @@ def test_everything_comes_back_and_gives_the_same_pixels(
     finished(page)
 
     page.reload()
+    greeted(page)
     page.locator("#prompt textarea").fill("something else")
     open_history(page)
     page.locator(PRINTS).first.click()
@@ -220,7 +220,7 @@ def test_a_recent_prompt_is_one_click_away(studio: Studio, visit: Callable[..., 
     open_history(page)
     page.locator("#history-prompts button", has_text="picture 1").click()
     page.locator("#history").wait_for(state="hidden")
-    assert page.locator("#prompt textarea").input_value() == "picture 1"
+    holds(page, "#prompt textarea", "picture 1")
 
 
 def test_a_comparison_leaves_as_a_sheet_and_as_pictures(visit: Callable[..., Any], photo: Image.Image) -> None:
@@ -258,7 +258,7 @@ def test_settings_are_saved_and_come_back(visit: Callable[..., Any], photo: Imag
     restore = page.locator("input[type=file]:has(+ #restore)")
     restore.set_input_files({"name": name, "mimeType": "application/json", "buffer": data})
     page.locator("#status", has_text="Everything is as it was").wait_for()
-    assert page.locator("#prompt textarea").input_value() == "a red fox"
+    holds(page, "#prompt textarea", "a red fox")
     other = json.dumps({"some": "other file"}).encode()
     restore.set_input_files({"name": "x.json", "mimeType": "application/json", "buffer": other})
     page.get_by_text("These settings cannot be read").wait_for()
@@ -275,7 +275,7 @@ def test_a_picture_that_is_dropped_on_the_page_brings_everything_back(
     finished(page)
     _, data = downloaded(page, "#download")
     page.reload()
-    page.locator("#device .note").wait_for()
+    greeted(page)
     page.locator("#prompt textarea").fill("something else")
     page.locator("#photo button[aria-label^=Remove]").click()
     page.locator("#control-map").wait_for(state="hidden")
@@ -291,8 +291,8 @@ def test_a_picture_that_is_dropped_on_the_page_brings_everything_back(
     )
     page.locator("#status", has_text="Everything is as it was").wait_for()
     page.locator("#control-map img").wait_for()
-    assert page.locator("#prompt textarea").input_value() == "a red fox"
-    assert float(page.locator("#control-scale input[type=number]").input_value()) == 0.7
+    holds(page, "#prompt textarea", "a red fox")
+    holds(page, "#control-scale input[type=number]", "0.7")
 
 
 def test_a_link_carries_the_settings_to_another_browser(visit: Callable[..., Any], photo: Image.Image) -> None:
@@ -307,8 +307,8 @@ def test_a_link_carries_the_settings_to_another_browser(visit: Callable[..., Any
 
     other = visit("taker", "#" + link.split("#")[1])
     other.locator("#status", has_text="the picture to follow").wait_for()
-    assert other.locator("#prompt textarea").input_value() == "a red fox"
-    assert float(other.locator("#control-scale input[type=number]").input_value()) == 0.4
+    holds(other, "#prompt textarea", "a red fox")
+    holds(other, "#control-scale input[type=number]", "0.4")
     assert "#" not in other.url
     damaged = visit("taker", "#s=damaged")
     damaged.locator("#status [role=alert]", has_text="cannot be read").wait_for()

@@ -7,7 +7,7 @@ import pytest
 
 from cnxs.ui import hints
 from cnxs.ui.page import build_ui, launch_options
-from tests.browser import DESKTOP, PHONE, serve
+from tests.browser import DESKTOP, PHONE, greeted, holds, serve
 from tests.fake_backend import FakeBackend
 
 pytestmark = pytest.mark.browser
@@ -34,15 +34,10 @@ def served() -> Iterator[str]:
 def visit(served: str, open_page: Callable[..., Any]) -> Callable[..., Any]:
     def visit(**options: Any) -> Any:
         page = open_page(served, **options)
-        page.locator("#device .note").wait_for()
-        page.wait_for_function("!document.documentElement.classList.contains('arriving')")
+        greeted(page)
         return page
 
     return visit
-
-
-def becomes(page: Any, prompt: str) -> None:
-    page.wait_for_function("p => document.querySelector('#prompt textarea').value === p", arg=prompt)
 
 
 def test_a_style_goes_into_the_prompt_and_is_found_there(visit: Callable[..., Any]) -> None:
@@ -50,13 +45,13 @@ def test_a_style_goes_into_the_prompt_and_is_found_there(visit: Callable[..., An
     styles = page.locator("#style")
     page.locator(PROMPT).fill("a fox, blue background")
     styles.locator("label", has_text="Flat").click()
-    becomes(page, "a fox, blue background, flat illustration")
+    holds(page, PROMPT, "a fox, blue background, flat illustration")
     styles.locator("label", has_text="Sticker").click()
-    becomes(page, "a fox, blue background, sticker")
+    holds(page, PROMPT, "a fox, blue background, sticker")
     page.reload()
     page.wait_for_function("document.querySelector('#style label.selected')?.textContent.trim() === 'Sticker'")
     styles.locator("label", has_text="none").click()
-    becomes(page, "a fox, blue background")
+    holds(page, PROMPT, "a fox, blue background")
 
 
 def test_a_prompt_by_chance_replaces_only_its_own(visit: Callable[..., Any]) -> None:
@@ -115,8 +110,7 @@ def test_the_first_steps_are_shown_once_and_cover_nothing_they_explain(
     page.locator("#tour").wait_for(state="hidden")
     assert page.evaluate("document.activeElement.id") == "compare"
     page.reload()
-    page.locator("#device .note").wait_for()
-    page.wait_for_function("!document.documentElement.classList.contains('arriving')")
+    greeted(page)
     page.wait_for_function("localStorage.getItem('cnxs.tour') === 'seen'")
     assert not page.locator("#tour").is_visible()
 

@@ -8,7 +8,7 @@ import pytest
 
 from cnxs.ui.live import LIVE_STEPS
 from cnxs.ui.page import build_ui, launch_options
-from tests.browser import serve
+from tests.browser import reachable, serve
 from tests.fake_backend import FakeBackend
 from tests.test_page_browser import PAPER, STAGE, draw, finished, pixels, ready
 
@@ -58,7 +58,7 @@ def live(bench: Bench) -> tuple[str, FakeBackend]:
 
 def stroke(page: Any, height: float) -> None:
     """Draw a level line across the paper, at `height` from 0 to 1, and wait until a frame was asked for."""
-    box = page.locator(PAPER).bounding_box()
+    box = reachable(page.locator(PAPER))
     y = box["y"] + height * box["height"]
     page.mouse.move(box["x"] + 0.2 * box["width"], y)
     page.mouse.down()
@@ -72,7 +72,6 @@ def start_live(page: Any) -> None:
     page.get_by_role("tab", name="Sketch").click()
     page.get_by_label("Live").check()
     page.locator("#generate", has_text="Finish").wait_for()
-    page.locator(PAPER).scroll_into_view_if_needed()
 
 
 def test_each_stroke_is_painted_at_once_and_finish_paints_it_in_full(
@@ -134,8 +133,8 @@ def test_a_new_stroke_replaces_the_frame_in_the_making(bench: Bench, open_page: 
         page.locator("#control-map img").wait_for()
     bench.backend.wait_for_requests(2)
     bench.gate.set()
-    page.locator(STAGE).wait_for()
-    assert bench.backend.states() == ["cancelled", "finished"]
+    bench.backend.wait_for_states("cancelled", "finished")
+    page.locator("#facts", has_text=f"{LIVE_STEPS} steps").wait_for()
     lines = pixels(page, "#control-map img").min(axis=2) > 128
     frame = pixels(page, STAGE).mean(axis=2)
     assert frame[lines].mean() < 0.7 * frame[~lines].mean()

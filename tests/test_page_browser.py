@@ -11,8 +11,9 @@ from PIL import Image
 
 from cnxs import images
 from cnxs.ui.page import build_ui, launch_options
-from tests.browser import PHONE, serve
+from tests.browser import PHONE, greeted, holds, reachable, serve
 from tests.fake_backend import FakeBackend
+from tests.real_page import one_job
 
 pytestmark = pytest.mark.browser
 
@@ -63,7 +64,7 @@ def visit(studio: Studio, open_page: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def ready(page: Any) -> None:
-    page.locator("#device .note").wait_for()  # the server has answered the page's arrival
+    greeted(page)
 
 
 def upload(page: Any, photo: Image.Image) -> None:
@@ -74,8 +75,7 @@ def upload(page: Any, photo: Image.Image) -> None:
 
 def draw(page: Any) -> None:
     page.get_by_role("tab", name="Sketch").click()
-    page.locator(PAPER).scroll_into_view_if_needed()
-    box = page.locator(PAPER).bounding_box()
+    box = reachable(page.locator(PAPER))
     points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in LINE]
     page.mouse.move(*points[0])
     page.mouse.down()
@@ -108,7 +108,8 @@ def test_a_sketch_becomes_a_picture_that_follows_its_lines(visit: Callable[..., 
 
     page.locator("#control-scale input[type=number]").fill("0")
     page.locator("#control-scale input[type=number]").press("Tab")
-    page.locator("#generate").click()
+    with one_job(page):
+        page.locator("#generate").click()
     page.locator("#facts", has_text="no control").wait_for()
     without = pixels(page, STAGE).mean(axis=2)
     assert without[lines].mean() > 0.8 * without[~lines].mean()
@@ -120,12 +121,13 @@ def test_strengths_are_compared_and_one_is_kept(visit: Callable[..., Any], photo
     page.locator("#cost", has_text="6 images").wait_for()
     page.locator("#compare").click()
     finished(page)
+    page.locator("#strip", has_text="of the lines").wait_for()
     captions = page.locator("#strip").inner_text()
     for caption in ("control map", "no control", "strength 0.25", "strength 1.5", "of the lines"):
         assert caption in captions
     page.locator("#strip button", has_text="strength 0.5").click()
     page.locator("#facts", has_text="strength 0.5").wait_for()
-    assert float(page.locator("#control-scale input[type=number]").input_value()) == 0.5
+    holds(page, "#control-scale input[type=number]", "0.5")
     with page.expect_download() as download:
         page.locator("#download").click()
     assert download.value.suggested_filename.endswith(".png")
@@ -145,7 +147,7 @@ def test_a_reloaded_page_finds_its_running_job_and_its_words(
     page.locator("#status [data-job]").wait_for(state="attached")
     page.reload()
     page.locator("#cancel").wait_for()
-    assert page.locator("#prompt textarea").input_value() == "a lighthouse"
+    holds(page, "#prompt textarea", "a lighthouse")
     studio.gate.set()
     finished(page)
     page.locator(STAGE).wait_for()
@@ -160,6 +162,7 @@ def test_cancel_stops_the_job_and_gives_the_page_back(
     studio.gate.clear()
     page.locator("#generate").click()
     page.locator("#cancel").click()
+    studio.backend.wait_for_cancel()
     studio.gate.set()
     page.locator("#status", has_text="Cancelled").wait_for()
     page.locator("#generate").wait_for()
@@ -175,8 +178,8 @@ def test_the_stream_of_answers_is_never_closed(visit: Callable[..., Any], photo:
         ready(page)
         streams.clear()
         upload(page, photo)
-        page.locator("#generate").click()
-        finished(page)
+        with one_job(page):
+            page.locator("#generate").click()
         assert not streams
 
 
@@ -213,6 +216,27 @@ def test_a_sketch_as_example_is_followed_by_the_sketch_network(visit: Callable[.
     page.locator("#advanced button").first.click()
     page.locator("#examples button").nth(3).click()
     page.wait_for_function("document.querySelector('#network input').value.toLowerCase().includes('scribble')")
+
+
+def test_a_menu_that_is_merely_left_resets_nothing(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.locator("#advanced button").first.click()
+    steps = page.locator("#steps input[type=number]")
+    steps.fill("33")
+    steps.press("Tab")
+    page.locator("#base input").focus()
+    with page.expect_request("**/queue/join*"):
+        page.keyboard.press("Tab")
+    page.locator("#examples button").first.click()  # answered after what leaving the menu asked for
+    page.locator("#control-map img").wait_for()
+    assert steps.input_value() == "33"
+    page.locator("#base input").click()
+    page.get_by_role("option", name="Stable Diffusion 1.5").click()
+    holds(page, "#steps input[type=number]", "25")
+    page.locator("#base input").click()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    holds(page, "#steps input[type=number]", "20")
 
 
 def test_a_phone_shows_one_column_in_german(visit: Callable[..., Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from cnxs.jobs import Studio
+from tests.browser import holds
 from tests.real_page import generate, newest, paint, ready, real_page, restore, set_steps
 
 pytestmark = pytest.mark.browser
@@ -47,11 +48,13 @@ def test_a_lora_for_few_steps_is_one_click(served: tuple[Studio, str], open_page
     set_steps(page, 3)
     page.locator("#loras > button").click()
     page.locator("#lora-1 input").click()
+    page.get_by_role("option").nth(1).wait_for()
     offered = page.get_by_role("option").all_text_contents()
     assert [name.strip(" ✓\n") for name in offered] == ["none", "lcm-tiny-3steps"]
     page.keyboard.press("Escape")
     page.locator("#fast").click()
     page.locator("#lora-row-2").wait_for()
+    holds(page, "#lora-1 input", "lcm-tiny-3steps")
     generate(page)
     asked, made, _ = newest(studio)
     assert (asked.sampler, asked.steps, asked.guidance_scale) == ("lcm", 3, 1)
@@ -100,6 +103,7 @@ def test_further_controls_a_region_and_gains_come_back(
     ready(other)
     restore(other, png)
     other.locator("#second-map img").wait_for()
+    other.locator("#third-map img").wait_for()
     generate(other)
     again, same, _ = newest(studio)
     assert again == asked

@@ -7,7 +7,7 @@ import pytest
 
 from cnxs.errors import UnavailableError
 from cnxs.ui.page import build_ui, launch_options
-from tests.browser import serve
+from tests.browser import greeted, serve
 from tests.fake_models import MEGABYTE, ModelsBackend
 
 pytestmark = pytest.mark.browser
@@ -45,7 +45,7 @@ def visit(served: Studio, open_page: Callable[..., Any]) -> Callable[..., Any]:
 
     def visit(**options: Any) -> Any:
         page = open_page(served.url, **options)
-        page.locator("#device .note").wait_for()
+        greeted(page)
         return page
 
     return visit
@@ -108,7 +108,7 @@ def test_a_download_that_fails_says_why_and_a_reloaded_page_still_follows_one(
     row = page.locator(ROW.format("sd15"))
     row.locator("[role=progressbar]").wait_for()
     page.reload()
-    page.locator("#device .note").wait_for()
+    greeted(page)
     models(page)
     row.locator("[role=progressbar]").wait_for()
     backend.end("sd15", UnavailableError("download_disk_full", folder="models", free="1.0", needed="3.1"))

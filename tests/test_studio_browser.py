@@ -16,8 +16,9 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from cnxs import metrics
+from tests.browser import reachable
 from tests.program import started
-from tests.real_page import one_job
+from tests.real_page import one_job, ready
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,9 +37,7 @@ def studio_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def draw_circle(page: Any) -> np.ndarray:
     """Draw a circle on the sketch with the pointer; return its outline as a 256 x 256 mask."""
     page.get_by_role("tab", name="Sketch").click()
-    canvas = page.locator("#sketch canvas").first
-    canvas.wait_for(state="visible")
-    box = canvas.bounding_box()
+    box = reachable(page.locator("#sketch canvas").first)
     centre = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     radius = 0.3 * min(box["width"], box["height"])
     angles = [2 * math.pi * i / 60 for i in range(61)]
@@ -77,6 +76,7 @@ def generate(page: Any, strength: float) -> Image.Image:
 
 def test_the_result_follows_the_drawn_lines(studio_url: str, open_page: Callable[..., Any]) -> None:
     page = open_page(studio_url)
+    ready(page)
     drawn = draw_circle(page)
     page.locator("#control-map img").wait_for(state="visible")
     page.locator("#prompt textarea").fill("a sailboat, 3d render, white background")
@@ -101,7 +101,7 @@ def disc(size: int) -> bytes:
 @pytest.mark.slow
 def test_a_control_is_trained_and_tried_at_once(studio_url: str, open_page: Callable[..., Any]) -> None:
     page = open_page(studio_url)
-    page.locator("#device .note").wait_for()
+    ready(page)
     page.locator("#train-open").click()
     uploads = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": disc(30 + 10 * n)} for n in range(4)]
     page.locator("#train-files input[type=file]").set_input_files(uploads)
@@ -118,7 +118,7 @@ def test_a_control_is_trained_and_tried_at_once(studio_url: str, open_page: Call
     page.locator("#photo input[type=file]").set_input_files(uploads[0])
     page.locator("#control-map img").wait_for(state="visible")
     page.locator("#advanced > button").click()
-    assert page.locator("#network input").input_value().startswith("mine")
+    page.wait_for_function("document.querySelector('#network input').value.startsWith('mine')")
     page.locator("#prompt textarea").fill("a blue disc")
     assert generate(page, 1).size == (256, 256)
 
@@ -129,6 +129,7 @@ def test_programs_and_the_command_line_get_the_pixels_of_the_page(
     file, prompt = tmp_path / "photo.png", "a red apple, 3d render"
     photo.save(file)
     page = open_page(studio_url)
+    ready(page)
     page.locator("#photo input[type=file]").set_input_files(file)
     page.locator("#control-map img").wait_for(state="visible")
     page.locator("#prompt textarea").fill(prompt)
