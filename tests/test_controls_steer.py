@@ -20,6 +20,7 @@ from tests.test_ui import Session
 
 SIZE = 256
 LEFT, RIGHT = (30, 70, 120, 190), (140, 60, 230, 200)  # boxes
+WIDE, SMALL = (20, 40, 236, 216), (70, 85, 186, 171)  # around the middle
 
 
 def drawn(box: tuple[int, int, int, int]) -> Image.Image:
@@ -82,3 +83,30 @@ def test_two_pictures_are_followed_at_once(session: Session) -> None:
     both = painted(session, second_picture=session.handlers.files.put_image(drawn(RIGHT)))
     assert follows(alone, LEFT) > 0.5 > 0.1 > follows(alone, RIGHT)
     assert min(follows(both, LEFT), follows(both, RIGHT)) > 0.4
+
+
+def test_each_picture_is_followed_in_its_own_part(session: Session) -> None:
+    session.set(photo=session.handlers.files.put_image(drawn(WIDE)), region_on=True)
+    shown = session.apply(session.handlers.fine_control.show(session.values))
+    left = np.arange(SIZE)[None].repeat(SIZE, axis=0) < SIZE / 2
+    session.set(region=canvas(np.where(left, 0, 255), ground=shown["region_ground"].name))
+    session.set(
+        second_on=True,
+        second_kind="scribble",
+        second_network="miniature-scribble",
+        second_control_scale=1,
+        second_picture=session.handlers.files.put_image(drawn(SMALL)),
+    )
+    apart = painted(session, second_where="unpainted")
+    assert min(agreement(apart, left, WIDE), agreement(apart, ~left, SMALL)) > 0.6
+    assert max(agreement(apart, left, SMALL), agreement(apart, ~left, WIDE)) < 0.2
+    same = painted(session, second_where="painted")  # both on the left, none on the right
+    assert agreement(same, ~left, SMALL) < 0.4
+
+
+def agreement(pixels: np.ndarray, part: np.ndarray, box: tuple[int, int, int, int]) -> float:
+    """Return how well the edges in a part of a picture agree with those of what was drawn."""
+    made, wanted = (
+        metrics.canny_edges(picture) & part for picture in (Image.fromarray(pixels.astype(np.uint8)), drawn(box))
+    )
+    return metrics.edge_agreement(made, wanted).f

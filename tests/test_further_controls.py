@@ -232,6 +232,38 @@ def test_gains_halves_and_region_reach_the_request_and_come_back(session: Sessio
     assert submitted(session).controls[0].region_id == ""
 
 
+@pytest.mark.parametrize(("where", "inverted"), [("painted", False), ("unpainted", True), ("everywhere", None)])
+def test_a_further_control_acts_where_is_painted_or_everywhere_else(
+    session: Session, where: str, inverted: bool | None
+) -> None:
+    session.set(**SECOND, region_on=True, second_where=where)
+    shown = session.apply(session.handlers.fine_control.show(session.values))
+    session.set(region=canvas(PAINTED, ground=shown["region_ground"].name))
+    asked = submitted(session)
+    first, second = asked.controls
+    if inverted is None:
+        assert second.region_id == ""
+    else:
+        region = np.asarray(session.backend.get_image(second.region_id))[..., 0]
+        np.testing.assert_array_equal(region, PAINTED if inverted else 255 - PAINTED)
+    session.set(second_where="everywhere", second_on=False, region_on=False, region=None)
+    changes = brought_back(session, asked)
+    assert "Everything is as it was" in changes["status"]
+    assert changes["second_where"] == where
+    assert submitted(session).controls == (first, second)
+    session.set(region_on=False)
+    assert [use.region_id for use in submitted(session).controls] == ["", ""]
+
+
+def test_a_region_that_only_a_further_control_has_is_told(session: Session) -> None:
+    session.set(**SECOND)
+    asked = submitted(session)
+    masked = replace(asked.controls[1], region_id=stored(session.backend, PAINTED))
+    changes = brought_back(session, replace(asked, controls=(asked.controls[0], masked)))
+    assert "A second control: " in changes["status"]
+    assert changes["second_where"] == "everywhere"
+
+
 def test_a_live_frame_takes_the_region_that_was_kept(session: Session) -> None:
     session.set(region_on=True)
     shown = session.apply(session.handlers.fine_control.show(session.values))

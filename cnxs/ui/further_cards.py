@@ -15,6 +15,7 @@ from cnxs.ui.words import label
 PLACES = ("second", "third")  # begin the names of a card's components
 SLIDERS = {"control_scale": (MAX_CONTROL_SCALE, 0.7), "start": (1.0, 0.0), "end": (1.0, 1.0)}
 _NUMBERS, _CHOICE = ("number_1", "number_2", "number_3"), "choice"
+WHERE = ("everywhere", "painted", "unpainted")  # a further control acts, by the region painted for the first
 SLOTS = (*_NUMBERS, _CHOICE)  # show the settings of whichever kind is chosen
 
 
@@ -86,6 +87,13 @@ def _card(fields: Fields, place: str) -> None:
             with gr.Row():
                 _slider(fields, place, "start")
                 _slider(fields, place, "end")
+            fields[f"{place}_where"] = gr.Radio(
+                [(label(f"page.where_{where}"), where) for where in WHERE],
+                value=WHERE[0],
+                label=label("page.further_where"),
+                elem_id=f"{place}-where",
+                elem_classes="further-where",
+            )
             fields[f"{place}_network"] = gr.Dropdown(
                 [], label=label("page.network"), visible=False, elem_id=f"{place}-network", allow_custom_value=True
             )

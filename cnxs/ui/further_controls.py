@@ -11,7 +11,7 @@ from cnxs import text
 from cnxs.errors import InputError, UserError
 from cnxs.request import ControlUse, GenerationRequest
 from cnxs.specs import ControlKind
-from cnxs.ui import form, view, words
+from cnxs.ui import form, masks, view, words
 from cnxs.ui.all_maps import KINDS
 from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.edge import edge
@@ -23,7 +23,7 @@ _NEWEST: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last"}
 
 _FIRST_CHOICES = ("colour_grid", "scribble", "canny")  # what goes well with lines, then other lines
 _MENUS = ("kind", "network", "shown_for", "settings", *SLOTS)
-_SAID = {"network", "map_id", "kind", "params", "source_id", "control_scale", "start", "end"}
+_SAID = {"network", "map_id", "kind", "params", "source_id", "control_scale", "start", "end", "region_id"}
 
 
 class FurtherControl:
@@ -58,7 +58,13 @@ class FurtherControl:
             params = form.kind_params(self.backend.models(), own["kind"], own)
             source_id = self.sources.source_id(own) or ""
             use = form.build_control(own, map_id="", source_id=source_id, params=params)
-        return replace(asked, controls=(*asked.controls, use))
+        return replace(asked, controls=(*asked.controls, replace(use, region_id=self._region(asked, values))))
+
+    def _region(self, asked: GenerationRequest, values: Values) -> str:
+        painted, where = asked.controls[0].region_id, values[f"{self.place}_where"]
+        if where == "everywhere" or not painted:
+            return ""
+        return painted if where == "painted" else masks.rest(self.backend, painted)
 
     def _own(self, values: Values) -> dict[str, Any]:
         """Return the page's values as if this control were the first."""
@@ -169,7 +175,20 @@ class FurtherControl:
             self._menus(base, use.kind, use.network, language, params=dict(use.params))
             | self._picture(asked, use, missing, language)
             | self.updates(on=True, panel=gr.update(open=True), **{name: getattr(use, name) for name in SLIDERS})
+            | self._where(asked.controls[0], use, missing, language)
         )
+
+    def _where(self, first: ControlUse, use: ControlUse, missing: list[str], language: str) -> Updates:
+        if not use.region_id:
+            return self.updates(where="everywhere")
+        try:
+            regions = {masks.rest(self.backend, first.region_id): "unpainted"} if first.region_id else {}
+        except InputError:
+            regions = {}  # the first control says that its region is not here
+        where = ({first.region_id: "painted"} | regions).get(use.region_id)
+        if where is None:
+            missing.append(f"{self._name(language)}: {text.get('page.left_region', language)}")
+        return self.updates(where=where or "everywhere")
 
     def _name(self, language: str) -> str:
         return text.get(f"page.{self.place}_panel", language)

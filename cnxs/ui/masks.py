@@ -75,6 +75,15 @@ def placed_of(values: Values) -> Placed:
     return read["width"], read["height"], read["placement"]
 
 
+def rest(backend: Backend, mask_id: str) -> str:
+    """Return the digest of the mask that is white where another one is not.
+
+    Raises:
+        InputError: if that one is not here.
+    """
+    return backend.put_image(images.encode_png(ImageOps.invert(backend.get_image(mask_id))))
+
+
 def painted(backend: Backend, value: Any, ground: Ground) -> str:
     """Return the digest of the mask, white where something is painted; "" where nothing is.
 
