@@ -89,6 +89,7 @@ def test_further_controls_a_region_and_gains_come_back(
     field.press("Tab")
     page.locator("#region-on input").check()
     paint(page, "region", height=0.25)
+    page.locator("#third-where label", has_text="Everywhere else").click()
     generate(page)
     asked, made, png = newest(studio)
     first, second, third = asked.controls
@@ -99,6 +100,8 @@ def test_further_controls_a_region_and_gains_come_back(
     region = np.asarray(studio.get_image(first.region_id))[..., 0]
     assert region[64, 128] == 255
     assert 0.05 < (region == 255).mean() < 0.25
+    assert second.region_id == ""
+    np.testing.assert_array_equal(np.asarray(studio.get_image(third.region_id))[..., 0], 255 - region)
     other = open_page(url)
     ready(other)
     restore(other, png)
