@@ -43,10 +43,11 @@ def ready(page: Any) -> None:
 def set_steps(page: Any, steps: int) -> None:
     """Unfold the settings, set the number of steps, and keep the seed."""
     page.locator("#advanced > button").click()
+    page.locator("#random-seed input").uncheck()
+    page.wait_for_timeout(1000)  # a number typed in the very moment of unfolding is lost
     field = page.locator("#steps input[type=number]")
     field.fill(str(steps))
     field.press("Tab")
-    page.locator("#random-seed input").uncheck()
 
 
 def generate(page: Any) -> None:
