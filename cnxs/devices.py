@@ -7,6 +7,8 @@ import torch
 
 from cnxs.errors import InputError, UnavailableError
 
+CPU = torch.device("cpu")
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device of that name, or the best there is.

@@ -17,12 +17,12 @@ from diffusers import UNet2DConditionModel
 
 from cnxs.bases import LoadedBase
 from cnxs.codec import PatchCodec
+from cnxs.devices import peak_bytes
 from cnxs.prompts import PromptEncoder
 from cnxs.registry import BASE_MODELS
 from cnxs.training.config import PRESETS, TrainingConfig, control_spec
 from cnxs.training.estimate import BlankData, memory
 from cnxs.training.frozen_base import FrozenBase
-from cnxs.devices import peak_bytes
 from cnxs.training.trainer import Trainer
 from tests.test_model_families import BASES
 from tests.tiny_training import SCHEDULE, frozen_base

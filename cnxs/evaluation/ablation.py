@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from cnxs.devices import device_name, peak_bytes
+from cnxs.devices import CPU, device_name, peak_bytes
 from cnxs.errors import InputError
-from cnxs.evaluation.bench import CPU, Report, Samples
+from cnxs.evaluation.bench import Report, Samples
 from cnxs.evaluation.following import Row as Figures
 from cnxs.evaluation.measure import Budget, Measure, Speed
 from cnxs.evaluation.rows import Row, RowTrainer, own_parameters, peer

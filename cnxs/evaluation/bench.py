@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from cnxs.bases import LoadedBase, load_folder
+from cnxs.devices import CPU
 from cnxs.miniature import ASSETS, SIZE
 from cnxs.model import ControlNetXS, check_match
 from cnxs.pipeline import Control, Pipeline
@@ -22,7 +23,6 @@ from cnxs.tensors import from_signed_tensor, to_signed_tensor
 
 BATCH = 8  # images of one U-Net call; against one at a time latents differ by rounding, some 4e-6
 ALWAYS = (0.0, 1.0)
-CPU = torch.device("cpu")
 
 Report = Callable[[str], None]
 

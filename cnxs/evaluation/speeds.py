@@ -27,10 +27,8 @@ def run_speeds(tasks: Sequence[Task], folder: Path) -> dict[str, Speed]:
     """Time all rows on the tasks' device in float32, or return what is kept of that in `speeds.json`.
 
     Float32, whatever the rows were trained in: half precision slows a processor that has no instructions for it. What
-    is kept holds while the rows are the same.
-
-    Whatever else the machine does falls on all rows alike, but makes all of them slow: `speeds.json` can be deleted,
-    and is then measured again.
+    is kept holds while the rows are the same. Whatever else the machine does falls on all rows alike, but makes all of
+    them slow: `speeds.json` can be deleted, and is then measured again.
     """
     path = folder / "speeds.json"
     if path.is_file():

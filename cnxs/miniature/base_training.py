@@ -16,9 +16,10 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from cnxs.devices import CPU
+
 log = logging.getLogger(__name__)
 
-CPU = torch.device("cpu")
 PROMPT_TOKENS = 24  # tokens of a training caption; the text encoder has 32 positions
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from cnxs.codec import LatentCodec
+from cnxs.devices import CPU
 from cnxs.errors import InputError
 from cnxs.miniature import LATENT_CHANNELS, LATENT_SIZE, SIZE
 from cnxs.miniature.artwork import Artwork
@@ -33,7 +34,6 @@ from cnxs.miniature.split import held_out_concepts
 logger = logging.getLogger(__name__)
 
 PACKED_BYTES = SIZE * SIZE // 8
-_CPU = torch.device("cpu")
 _BLOCK = 32  # samples that are encoded together
 _SAVE_EVERY = 25  # blocks
 _COMMON_CANNY = (100, 200)
@@ -77,7 +77,7 @@ def random_canny(rgb: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
 
 
 def make_pool(
-    artwork: Artwork, codec: LatentCodec, folder: Path, *, config: PoolConfig, device: torch.device = _CPU
+    artwork: Artwork, codec: LatentCodec, folder: Path, *, config: PoolConfig, device: torch.device = CPU
 ) -> None:
     """Make the samples of `config` in `folder`, or go on where an earlier call stopped.
 

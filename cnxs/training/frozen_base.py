@@ -13,14 +13,13 @@ from diffusers.models.attention_processor import AttnProcessor
 from cnxs import bases
 from cnxs.bases import LoadedBase
 from cnxs.errors import CheckpointError, InputError, UnavailableError
-from cnxs.recognise import recognise
+from cnxs.recognise import CONTEXT_WIDTHS, recognise
 from cnxs.registry import BASE_MODELS, MINIATURE
 from cnxs.specs import BaseModelSpec
 from cnxs.training.config import Prediction
 from cnxs.weights import FoundBase, Library
 
-# Width of the text states -> name of the model that stands for the family.
-_BY_CONTEXT_WIDTH = {768: "sd15", 1024: "sd21-base", 2048: "sdxl"}
+# Family -> name of the model that stands for it.
 _OF_FAMILY = {"sd15": "sd15", "sd21": "sd21-base", "sdxl": "sdxl"}
 
 
@@ -125,6 +124,6 @@ def base_spec(folder: Path) -> BaseModelSpec:
     if (folder / "autoencoder.safetensors").is_file():
         return MINIATURE
     width = json.loads((folder / "unet" / "config.json").read_text("utf-8")).get("cross_attention_dim")
-    if width not in _BY_CONTEXT_WIDTH:
+    if width not in CONTEXT_WIDTHS:
         raise CheckpointError("base_incomplete", folder=folder.name, reason=f"cross_attention_dim = {width}")
-    return BASE_MODELS[_BY_CONTEXT_WIDTH[width]]
+    return BASE_MODELS[_OF_FAMILY[CONTEXT_WIDTHS[width]]]
