@@ -101,12 +101,14 @@ def open_studio(options: argparse.Namespace, downloads: Downloads, trainings: Tr
             safety=not options.no_safety_checker,
         )
 
+    history = History(options.outputs)
+    history.empty_trash()
     engines = [partial(engine, device.strip()) for device in options.device.split(",")]
     library = Library(options.models, offline=options.offline)
     return Studio(
         engines,
         images=ImageStore(None),
-        history=History(options.outputs),
+        history=history,
         catalogue=library.models,
         downloads=downloads,
         trainings=trainings,

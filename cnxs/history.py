@@ -3,7 +3,7 @@
 FOLDER/2026-10-03/20261003-153000-123456-1a2b3c4d.png   an image, named by its time (UTC) and chance
 FOLDER/images/...                                        sources and control maps, each stored once
 FOLDER/favourites/RECORD_ID                              an empty file marks a favourite
-FOLDER/trash/RECORD_ID.png                               deleted, can come back
+FOLDER/trash/RECORD_ID.png                               deleted, can come back for a week
 FOLDER/thumbnails/RECORD_ID.webp, FOLDER/index.sqlite3   derived: may be deleted at any time
 """
 
@@ -32,6 +32,7 @@ from cnxs.store import ImageStore
 
 THUMBNAIL_SIZE = 256  # pixels: the longer side
 MAX_PAGE = 500  # records
+TRASH_SECONDS = 7 * 86_400  # that a deleted image can come back for
 
 _RECORD_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{6}-[0-9a-f]{8}")
 _CHUNK = "cnxs-record"  # what a file says of itself beside its request: owner, edge agreement, seconds
@@ -199,6 +200,7 @@ class History:
         self.get(record_id, owner=owner)
         with contextlib.suppress(FileNotFoundError):  # removed by hand
             self._files.path(record_id).replace(self._trashed(record_id))
+            os.utime(self._trashed(record_id))  # how long it has been there
         self._index.remove(record_id)
 
     def undo_delete(self, record_id: str, *, owner: str | None = None) -> None:
@@ -210,12 +212,19 @@ class History:
         self._trashed(record_id).replace(path)
         self._index.add([record])
 
-    def empty_trash(self) -> None:
-        """Remove for good what was deleted."""
-        for path in (self.folder / "trash").glob("*.png"):
+    def empty_trash(self, *, older_than: float = TRASH_SECONDS) -> None:
+        """Remove for good what was deleted so many seconds ago, and the pictures that nothing else names."""
+        trashed = list((self.folder / "trash").glob("*.png"))
+        gone = [path for path in trashed if time.time() - path.stat().st_mtime >= older_than]
+        for path in gone:
             path.unlink(missing_ok=True)
             for derived in (self._thumbnail_path(path.stem), self.folder / "favourites" / path.stem):
                 derived.unlink(missing_ok=True)
+        if gone:
+            records = [self._files.read_from(path) for path in trashed]
+            records += self._index.search(Search(), owner=None)
+            named = {digest for record in records if record for digest in record.request.picture_ids()}
+            self.images.remove_unnamed(named, older_than=older_than)
 
     def _thumbnail_path(self, record_id: str) -> Path:
         return self.folder / "thumbnails" / f"{record_id}.webp"

@@ -6,7 +6,9 @@ import os
 import re
 import tempfile
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Collection
 from pathlib import Path
 
 import cv2
@@ -41,8 +43,12 @@ class ImageStore:
         assert image.mode == "RGB"
         pixels = np.asarray(image)
         digest = _digest(pixels)
-        if self._folder is not None and not (path := _path(self._folder, digest)).exists():
-            _write(path, pixels)
+        if self._folder is not None:
+            path = _path(self._folder, digest)
+            try:
+                os.utime(path)  # in use again: `remove_unnamed` looks at it
+            except FileNotFoundError:
+                _write(path, pixels)
         self._remember(digest, image.copy())
         return digest
 
@@ -63,6 +69,13 @@ class ImageStore:
         image = _read(_path(self._folder, digest), digest)
         self._remember(digest, image.copy())
         return image
+
+    def remove_unnamed(self, named: Collection[str], *, older_than: float) -> None:
+        """Remove the files of pictures that are not among these digests and were last put so many seconds ago."""
+        assert self._folder is not None
+        for path in self._folder.glob("??/*.png"):
+            if path.stem not in named and time.time() - path.stat().st_mtime >= older_than:
+                path.unlink(missing_ok=True)
 
     def _remember(self, digest: str, image: Image.Image) -> None:
         with self._lock:

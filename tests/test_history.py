@@ -134,9 +134,38 @@ def test_delete_and_undo(history: History) -> None:
 
     history.delete(gone)
     history.empty_trash()
+    history.undo_delete(gone)  # a week has not passed
+    history.delete(gone)
+    history.empty_trash(older_than=0)
     with pytest.raises(InputError):
         history.undo_delete(gone)
     assert not list((history.folder / "favourites").iterdir())
+
+
+def test_what_is_deleted_for_good_takes_its_own_pictures_with_it(history: History) -> None:
+    def add(*pictures: Image.Image) -> tuple[str, tuple[str, ...]]:
+        uses = tuple(ControlUse(network="n", map_id=history.images.put(picture)) for picture in pictures)
+        return history.add(_picture(9), replace(defaults(), controls=uses)), tuple(use.map_id for use in uses)
+
+    def kept() -> set[str]:
+        return {path.stem for path in (history.folder / "images").rglob("*.png")}
+
+    gone, (own, shared) = add(_picture(1), _picture(2))
+    add(_picture(2))
+    trashed, (waiting,) = add(_picture(3))
+    history.delete(gone)
+    os.utime(history.folder / "trash" / f"{gone}.png", (0, 0))
+    for path in (history.folder / "images").rglob("*.png"):
+        os.utime(path, (0, 0))
+    history.delete(trashed)
+    used_again = history.images.put(_picture(4))  # by a job that is not finished
+    assert {own, shared, waiting, used_again} == kept()
+    history.empty_trash()
+    assert kept() == {shared, waiting, used_again}
+    with pytest.raises(InputError):
+        history.undo_delete(gone)
+    history.undo_delete(trashed)
+    assert history.images.get(waiting).tobytes() == _picture(3).tobytes()
 
 
 def test_no_path_of_a_client_is_opened(history: History, tmp_path: Path) -> None:
