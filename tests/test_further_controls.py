@@ -75,9 +75,8 @@ def test_what_of_the_second_is_not_here_is_told(session: Session) -> None:
     changes = brought_back(session, replace(asked, controls=(asked.controls[0], other)))
     assert "A second control: canny, somebodys" in changes["status"]
     assert changes["second_on"] is False
-    other = replace(asked.controls[0], gains=(1.0, 1.0, 0.5), source_id="0" * 64)
+    other = replace(asked.controls[0], source_id="0" * 64)
     changes = brought_back(session, replace(asked, controls=(asked.controls[0], other)))
-    assert "A second control: gains" in changes["status"]
     assert "A second control: its picture" in changes["status"]
     assert brought_back(session, asked)["second_on"] is False
 
@@ -170,6 +169,14 @@ def test_a_third_control_acts_beside_both_and_comes_back(session: Session, photo
     assert asked.controls[2].source_id != asked.controls[1].source_id
     session.set(third_on=False, third_picture=None, third_control_scale=1)
     assert "Everything is as it was" in brought_back(session, asked)["status"]
+    assert submitted(session) == asked
+    session.set(third_gain_early=0.5, third_gain_late=0, third_prompt_half_only=True, gain_middle=0.25)
+    asked = submitted(session)
+    assert [use.gains for use in asked.controls] == [(1.0, 0.25, 1.0), (1.0, 1.0, 1.0), (0.5, 1.0, 0.0)]
+    assert [use.prompt_half_only for use in asked.controls] == [False, False, True]
+    session.set(third_gain_early=1, third_gain_late=1, third_prompt_half_only=False, gain_middle=1, second_gain_late=2)
+    changes = brought_back(session, asked)
+    assert [changes[f"{place}_gains"]["open"] for place in ("second", "third")] == [False, True]
     assert submitted(session) == asked
     more = replace(asked, controls=(*asked.controls, asked.controls[0]))
     assert "Control network 4: miniature-canny" in brought_back(session, more)["status"]

@@ -57,7 +57,6 @@ def test_everything_is_laid_out_and_the_size_is_kept(session: Session, photo: Im
         ({"base": "somebodys-own"}, "Base model: somebodys-own"),
         ({"controls": (replace(USE, kind="colour_grid"),)}, "colour_grid"),
         ({"controls": (replace(USE, network="mine"),)}, "Control network: mine"),
-        ({"controls": (USE, replace(USE, gains=(1.0, 0.5, 1.0)))}, "gains"),
         ({"controls": (USE, replace(USE, network="second"))}, "second"),
         ({"controls": (replace(USE, source_id="0" * 64),)}, "the picture to follow"),
         ({"loras": (("ink", 0.5),)}, "LoRA: ink"),

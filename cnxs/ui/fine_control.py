@@ -9,14 +9,12 @@ import gradio as gr
 from cnxs import text
 from cnxs.errors import InputError
 from cnxs.request import GenerationRequest
-from cnxs.ui import form, masks
+from cnxs.ui import gains, masks
 from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.canvas import SketchCanvas
 from cnxs.ui.edge import edge
 from cnxs.ui.sources import Sources
 from cnxs.ui.words import label
-
-GAINS = ("gain_early", "gain_middle", "gain_late")  # encoder, middle, decoder connections
 
 _NEWEST: dict[str, Any] = {
     "show_progress": "hidden",
@@ -36,26 +34,7 @@ def fine_panel(fields: dict[str, Any]) -> None:
         )
         with gr.Column(visible=False, elem_id="region-panel") as fields["region_panel"]:
             fields["region"] = SketchCanvas(mask=True, storage_key="cnxs.region", elem_id="region")
-        gr.HTML(
-            label("page.gains"),
-            html_template='<p class="note">${value}</p>',
-            apply_default_css=False,
-            elem_id="gains-intro",
-        )
-        for name in GAINS:
-            fields[name] = gr.Slider(
-                0,
-                2,
-                1.0,
-                step=0.05,
-                label=label(f"page.{name}"),
-                info=label(f"hint.{name}"),
-                elem_id=name.replace("_", "-"),
-                buttons=[],
-            )
-        fields["prompt_half_only"] = gr.Checkbox(
-            False, label=label("page.prompt_half_only"), info=label("hint.prompt_half_only"), elem_id="prompt-half-only"
-        )
+        gains.gain_fields(fields)
 
 
 class FineControl:
@@ -69,13 +48,7 @@ class FineControl:
         """Return the request with the first control's gains, halves and region."""
         if not asked.controls:
             return asked
-        early, middle, late = form.read(values, dict.fromkeys(GAINS, float)).values()
-        first = replace(
-            asked.controls[0],
-            gains=(early, middle, late),
-            prompt_half_only=bool(values["prompt_half_only"]),
-            region_id=self._region(values),
-        )
+        first = replace(asked.controls[0], **gains.read(values), region_id=self._region(values))
         return replace(asked, controls=(first, *asked.controls[1:]))
 
     def _region(self, values: Values) -> str:
@@ -117,11 +90,10 @@ class FineControl:
         if not asked.controls:
             return self.updates(region_on=False, region_panel=gr.update(visible=False))
         use = asked.controls[0]
-        changes: dict[str, Any] = dict(zip(GAINS, use.gains, strict=True))
-        changes |= {"prompt_half_only": use.prompt_half_only, "region_on": bool(use.region_id)}
+        changes = gains.laid_out(use) | {"region_on": bool(use.region_id)}
         changes["region_panel"] = gr.update(visible=bool(use.region_id))
         changes |= self._region_back(asked, missing, language) if use.region_id else {"region_ground": None}
-        if use.region_id or use.prompt_half_only or set(use.gains) != {1.0}:
+        if use.region_id or not gains.are_usual(use):
             changes["fine_panel"] = gr.update(open=True)
         return self.updates(**changes, region_kept="")
 

@@ -8,6 +8,7 @@ import gradio as gr
 from cnxs import text
 from cnxs.request import MAX_CONTROL_SCALE
 from cnxs.specs import ControlKind, ParamSpec
+from cnxs.ui import gains
 from cnxs.ui.binding import Fields, Values
 from cnxs.ui.parts import UploadedImage
 from cnxs.ui.words import label
@@ -94,6 +95,10 @@ def _card(fields: Fields, place: str) -> None:
                 elem_id=f"{place}-where",
                 elem_classes="further-where",
             )
+            with gr.Accordion(
+                label("page.gains_panel"), open=False, elem_id=f"{place}-gains", elem_classes="further-settings"
+            ) as fields[f"{place}_gains"]:
+                gains.gain_fields(fields, f"{place}_")
             fields[f"{place}_network"] = gr.Dropdown(
                 [], label=label("page.network"), visible=False, elem_id=f"{place}-network", allow_custom_value=True
             )

@@ -1,7 +1,6 @@
 """Further controls beside the first: each its own picture or the same, another kind, its own strength and window."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields as fields_of
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from cnxs import text
 from cnxs.errors import InputError, UserError
 from cnxs.request import ControlUse, GenerationRequest
 from cnxs.specs import ControlKind
-from cnxs.ui import form, masks, view, words
+from cnxs.ui import form, gains, masks, view, words
 from cnxs.ui.all_maps import KINDS
 from cnxs.ui.binding import Binding, Updates, Values
 from cnxs.ui.edge import edge
@@ -23,7 +22,6 @@ _NEWEST: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last"}
 
 _FIRST_CHOICES = ("colour_grid", "scribble", "canny")  # what goes well with lines, then other lines
 _MENUS = ("kind", "network", "shown_for", "settings", *SLOTS)
-_SAID = {"network", "map_id", "kind", "params", "source_id", "control_scale", "start", "end", "region_id"}
 
 
 class FurtherControl:
@@ -58,7 +56,8 @@ class FurtherControl:
             params = form.kind_params(self.backend.models(), own["kind"], own)
             source_id = self.sources.source_id(own) or ""
             use = form.build_control(own, map_id="", source_id=source_id, params=params)
-        return replace(asked, controls=(*asked.controls, replace(use, region_id=self._region(asked, values))))
+        use = replace(use, **gains.read(values, f"{self.place}_"), region_id=self._region(asked, values))
+        return replace(asked, controls=(*asked.controls, use))
 
     def _region(self, asked: GenerationRequest, values: Values) -> str:
         painted, where = asked.controls[0].region_id, values[f"{self.place}_where"]
@@ -166,15 +165,11 @@ class FurtherControl:
         if use.kind not in choices or use.network not in networks:
             missing.append(f"{self._name(language)}: {use.kind}, {use.network}")
             return self.updates(on=False)
-        missing += [
-            f"{self._name(language)}: {field.name}"
-            for field in fields_of(ControlUse)
-            if field.name not in _SAID and getattr(use, field.name) != field.default
-        ]
         return (
             self._menus(base, use.kind, use.network, language, params=dict(use.params))
             | self._picture(asked, use, missing, language)
             | self.updates(on=True, panel=gr.update(open=True), **{name: getattr(use, name) for name in SLIDERS})
+            | self.updates(**gains.laid_out(use), gains=gr.update(open=not gains.are_usual(use)))
             | self._where(asked.controls[0], use, missing, language)
         )
 
