@@ -169,7 +169,7 @@ def test_cancel_stops_the_job_and_gives_the_page_back(
 
 
 def test_the_stream_of_answers_is_never_closed(visit: Callable[..., Any], photo: Image.Image) -> None:
-    """Gradio loses what it answers between closing the stream and opening it again; see `_hold_line`."""
+    """Gradio loses what it answers between closing the stream and opening it again; see `hold_line`."""
     page = visit()
     streams: list[str] = []
     page.on("request", lambda request: "/queue/data" in request.url and streams.append(request.url))
@@ -181,6 +181,28 @@ def test_the_stream_of_answers_is_never_closed(visit: Callable[..., Any], photo:
         with one_job(page):
             page.locator("#generate").click()
         assert not streams
+
+
+def test_five_tabs_work_and_a_sixth_waits_for_its_turn(
+    studio: Studio, visit: Callable[..., Any], photo: Image.Image
+) -> None:
+    """A browser has six connections to one server for all its tabs, and each open one holds one for its answers."""
+    tabs = [visit()]
+    for _ in range(4):
+        tabs.append(tabs[0].context.new_page())
+        tabs[-1].goto(studio.url)
+        greeted(tabs[-1])
+    sixth = tabs[0].context.new_page()
+    sixth.goto(studio.url)
+    sixth.get_by_role("alert").get_by_text("Five tabs of the studio are open").wait_for()
+    for page in tabs:
+        upload(page, photo)
+        with one_job(page):
+            page.locator("#generate").click()
+    tabs[2].close()
+    greeted(sixth)
+    sixth.locator("#crowded").wait_for(state="hidden")
+    upload(sixth, photo)
 
 
 def test_every_mishap_is_a_sentence_and_the_page_goes_on(visit: Callable[..., Any], photo: Image.Image) -> None:

@@ -1,7 +1,6 @@
 """The page: its layout, and which use of it calls which handler."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import gradio as gr
@@ -38,6 +37,8 @@ from cnxs.ui.guard import Guard
 from cnxs.ui.handlers import Handlers
 from cnxs.ui.inputs import SOURCES, Fields, prompt_column, source_column
 from cnxs.ui.limits import ClientLimits, limited
+from cnxs.ui.line import Page, hold_line
+from cnxs.ui.menus import BASE_FIELDS
 from cnxs.ui.outputs import outputs, restorable, result_column
 from cnxs.ui.parts import STATIC, on_choice
 from cnxs.ui.theme import Studio
@@ -47,9 +48,9 @@ LogIn = Callable[[str, str], Awaitable[bool]]
 
 MAX_UPLOAD = "64mb"
 MAX_EVENTS = 200  # at once over all pages; each open page has one that never ends
-PULSE_SECONDS = 5.0
+MAX_PAGES = 2 * MAX_EVENTS  # whose state is kept, open or closed: one that is open speaks up, and stays
 STYLES = ("style.css", "history.css", "compare.css", "panels.css", "help.css", "train.css")
-SCRIPTS = ("page.js", "history.js", "compare.js", "notify.js", "files.js", "hints.js", "tour.js", "train.js")
+SCRIPTS = ("tabs.js", "page.js", "history.js", "compare.js", "notify.js", "files.js", "hints.js", "tour.js", "train.js")
 CACHE_SECONDS = (3600, 86_400)  # how often Gradio's copies of pictures are looked at, and how old they may get
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
@@ -64,7 +65,7 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
     backend = limited(backend, limits)
     fields: Fields = {}
     models = backend.models()
-    with gr.Blocks(
+    with Page(
         title=text.get("page.title"), analytics_enabled=False, delete_cache=CACHE_SECONDS, fill_width=True
     ) as page:
         _states(fields)
@@ -82,10 +83,12 @@ def build_ui(backend: Backend, *, limits: ClientLimits = _LIMITS) -> gr.Blocks:
         gr.HTML(
             label("page.keys"), html_template='<p class="keys">${value}</p>', apply_default_css=False, elem_id="keys"
         )
-        _hold_line(page)
+        hold_line(page, **_QUIET)
         drawer = gallery.history_drawer()
         hints.hint_pictures()
         hints.tour()
+        crowded = '<p role="alert">${value}</p>'
+        gr.HTML(label("page.crowded"), html_template=crowded, apply_default_css=False, elem_id="crowded")
         handlers = Handlers(backend, fields, PictureFiles())
         api.wire(backend, handlers.files)
         _wire(page, handlers, fields, drawer)
@@ -127,6 +130,7 @@ def launch_options(*, mcp: bool = False, log_in: LogIn | None = None) -> dict[st
         "i18n": words.translations(),
         "max_file_size": MAX_UPLOAD,
         "max_threads": MAX_EVENTS,
+        "state_session_capacity": MAX_PAGES,
         "allowed_paths": [],
         "enable_monitoring": False,
         "run_history": False,
@@ -156,23 +160,6 @@ def _states(fields: Fields) -> None:
     # What the browser remembers of its user and of this tab, filled in by its script when the page arrives.
     fields["arrival"] = gr.Textbox(visible=False)
     fields["link"] = gr.Textbox(visible=False)  # settings on their way into a link, or out of one
-
-
-def _hold_line(page: gr.Blocks) -> None:
-    """Keep one event of each page running for as long as the page is open.
-
-    Gradio answers all events of a page on one stream, closes it whenever none is pending, and opens it again with
-    the next: an answer that falls in between is lost. A stream that always has a pending event is never closed.
-    The page's script lets no other event out before this one.
-    """
-    mark = gr.Textbox(visible=False)
-    page.load(_pulse, mark, None, js="() => [window.cnxs.PULSE]", **_QUIET)
-
-
-async def _pulse(_: str) -> AsyncIterator[None]:
-    while True:
-        yield  # where Gradio ends it once the page is gone
-        await asyncio.sleep(PULSE_SECONDS)
 
 
 def _masthead(fields: Fields, *, trains: bool) -> None:
@@ -227,7 +214,7 @@ def _wire_menus(handlers: Handlers, fields: Fields) -> None:
         fields["base"],
         edge(handlers.menus.use_base),
         [fields["base"], fields["source"]],
-        [*menus, *(fields[name] for name in ("steps", "guidance_scale", "width", "height"))],
+        [*menus, *(fields[name] for name in BASE_FIELDS)],
         **_QUIET,
     )
     fields["waking"].tick(
@@ -236,7 +223,7 @@ def _wire_menus(handlers: Handlers, fields: Fields) -> None:
         [*menus, fields["waking"], fields["device"]],
         **_QUIET,
     ).then(  # what was typed before there was a model to read it
-        edge(handlers.menus.count_tokens), [fields["base"], fields["prompt"]], fields["tokens"], **_QUIET
+        *_counting(handlers, fields), **_QUIET
     )
 
 
@@ -365,5 +352,9 @@ def _wire_words(page: gr.Blocks, handlers: Handlers, fields: Fields) -> None:
         js="(prompt, negative) => window.cnxs.keep({ prompt, negative_prompt: negative })",
         **_QUIET,
     )
-    counting = (edge(handlers.menus.count_tokens), [fields["base"], fields["prompt"]], fields["tokens"])
-    gr.on([fields["prompt"].change, fields["base"].change], *counting, **_NEWEST)
+    gr.on([fields["prompt"].change, fields["base"].change], *_counting(handlers, fields), **_NEWEST)
+
+
+def _counting(handlers: Handlers, fields: Fields) -> tuple[Any, ...]:
+    """Return handler, inputs and output of the number of tokens below the prompt."""
+    return edge(handlers.menus.count_tokens), [fields["base"], fields["prompt"]], fields["tokens"]

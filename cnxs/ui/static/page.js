@@ -96,16 +96,16 @@
   }
   document.addEventListener("pointerup", ({ target }) => target.closest?.("#sketch") && closeMaps(), true);
 
-  // The event that keeps Gradio's stream open (see _hold_line in page.py) goes first, every other waits for it.
+  // The event that keeps Gradio's stream open (see hold_line in line.py) goes first, every other waits for it.
   const PULSE = "cnxs.pulse";
   const plainFetch = window.fetch.bind(window);
   let beat;
   const beating = new Promise((resolve) => (beat = resolve));
-  setTimeout(() => beat(), 30000);
+  window.cnxsTabs.seated.then(() => setTimeout(beat, 30000));
   window.fetch = async (input, init) => {
     const joins = String(input?.url ?? input).includes("/queue/join");
     const isPulse = joins && String(init?.body).includes(PULSE);
-    if (joins && !isPulse) await beating;
+    if (joins) await (isPulse ? window.cnxsTabs.seated : beating);
     const response = await plainFetch(input, init);
     if (isPulse) beat();
     return response;
