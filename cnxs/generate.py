@@ -51,6 +51,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--base", default="miniature", help=text.get("cli.generate_base"))
     add("--steps", type=int, help=text.get("cli.generate_steps"))
     add("--guidance", type=float, help=text.get("cli.generate_guidance"))
+    add("--rescale", type=float, default=0.0, help=text.get("cli.generate_rescale"))
     add("--sampler", default="ddim", help=text.get("cli.generate_sampler"))
     add("--size", type=_whole_numbers, metavar="W,H", help=text.get("cli.generate_size"))
     add("--placement", default="crop", choices=["crop", "fit", "stretch"], help=text.get("cli.generate_placement"))
@@ -115,6 +116,7 @@ def request_for(task: Task, options: argparse.Namespace, studio: Studio) -> Gene
         negative_prompt=options.negative,
         steps=options.steps or base.default_steps,
         guidance_scale=base.default_guidance_scale if options.guidance is None else options.guidance,
+        guidance_rescale=options.rescale,
         sampler=options.sampler,
         placement=options.placement,
         threads=options.threads,

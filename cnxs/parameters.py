@@ -53,6 +53,8 @@ def write(request: GenerationRequest) -> str:
         "Size": f"{request.width}x{request.height}",
         "Model": request.base,
     }
+    if request.guidance_rescale:
+        settings["CFG Rescale"] = f"{request.guidance_rescale:g}"
     if request.clip_skip:
         settings["Clip skip"] = request.clip_skip + 1  # A1111 counts from 1: 1 leaves nothing out
     for index, use in enumerate(request.controls):
@@ -117,6 +119,8 @@ def _apply_setting(draft: "_Draft", name: str, value: str) -> None:
             draft.number(name, value, "steps", int)
         case "CFG scale":
             draft.number(name, value, "guidance_scale", float)
+        case "CFG Rescale" | "CFG Rescale φ" | "CFG rescale":
+            draft.number(name, value, "guidance_rescale", float)
         case "Seed":
             draft.number(name, value, "seed", int)
         case "Clip skip":
@@ -232,6 +236,9 @@ def _read_model(draft: _Draft, graph: "_Graph", link: object) -> None:
             graph.use(link)
             draft.base("ckpt_name", str(inputs["ckpt_name"]))
             return
+        if graph.kind(link) == "RescaleCFG":
+            graph.use(link)
+            draft.number("RescaleCFG", graph.literal(inputs.get("multiplier")), "guidance_rescale", float)
         if "lora_name" in inputs:
             graph.use(link)
             name, weight = PurePath(str(inputs["lora_name"])).stem, inputs.get("strength_model", 1.0)
@@ -258,6 +265,10 @@ class _Graph:
     def of_kind(self, *kinds: str) -> list[list[object]]:
         """Return links to the nodes of these kinds, in the graph's order."""
         return [[name, 0] for name, node in self._nodes.items() if node.get("class_type") in kinds]
+
+    def kind(self, link: object) -> object:
+        """Return the kind of the node that a link leads to."""
+        return self._nodes.get(str(link[0]), {}).get("class_type") if isinstance(link, list) and link else None
 
     def peek(self, link: object) -> Mapping[str, Any]:
         """Return the inputs of the node that a link leads to; none for anything else."""

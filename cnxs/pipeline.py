@@ -19,7 +19,7 @@ from cnxs.model import ControlInput, ControlNetXS, CoupledUNet
 from cnxs.prompts import TextStates
 from cnxs.request import ControlUse, GenerationRequest, active_steps
 from cnxs.residency import Plan, Residency, Stage
-from cnxs.samplers import begin_at, make_scheduler, predicted_latents
+from cnxs.samplers import begin_at, guide, make_scheduler, predicted_latents
 
 _CACHED_PROMPTS = 64
 _CACHED_HINTS = 8
@@ -134,8 +134,8 @@ class Pipeline:
         """
         scheduler = make_scheduler(cells[0].sampler, self._schedule(cells[0]))
         scheduler.set_timesteps(cells[0].steps, device=self.device)
-        guidance = torch.tensor([cell.guidance_scale for cell in cells], device=self.device, dtype=self.dtype)
-        guided = bool((guidance != 1).any())
+        guidance = [cell.guidance_scale for cell in cells], [cell.guidance_rescale for cell in cells]
+        guided = any(cell.guidance_scale != 1 for cell in cells)
         context, added = self._conditions(cells, guided=guided)
         coupled = CoupledUNet(self.base.unet, [column[0].network for column in controls])
         hints = [torch.cat([control.hint for control in column]) for column in controls]
@@ -159,8 +159,7 @@ class Pipeline:
             ]
             if guided:
                 output = coupled(torch.cat([x, x]), timestep, context, inputs, added_cond_kwargs=added)
-                plain, prompted = output.chunk(2)
-                output = plain + guidance[:, None, None, None] * (prompted - plain)
+                output = guide(output, *guidance)
             else:
                 output = coupled(x, timestep, context, inputs, added_cond_kwargs=added)
             stepped = scheduler.step(output, timestep, latents, **options)

@@ -68,6 +68,7 @@ class GenerationRequest:
     seed: int = 0
     steps: int = 20
     guidance_scale: float = 4.0  # 1: no classifier-free guidance
+    guidance_rescale: float = 0.0  # how much of the contrast that guidance adds is taken back, 0 to 1
     sampler: Sampler = "ddim"
     init_id: str = ""  # a picture at the output's size to start from; "": pure noise
     change: float = 1.0  # how much of it may change: the share of the steps that are run
@@ -155,6 +156,7 @@ def validate(request: GenerationRequest, *, size_multiple: int) -> None:
         _check_range("seed", cell.seed, 0, MAX_SEED)
         _check_range("steps", cell.steps, 1, MAX_STEPS)
         _check_range("guidance_scale", cell.guidance_scale, 1, MAX_GUIDANCE_SCALE)
+        _check_range("guidance_rescale", cell.guidance_rescale, 0, 1)
         _check_range("prompt_length", len(cell.prompt), 0, MAX_PROMPT_CHARACTERS)
         _check_range("prompt_length", len(cell.negative_prompt), 0, MAX_PROMPT_CHARACTERS)
         _check_range("clip_skip", cell.clip_skip, 0, 11)

@@ -65,7 +65,7 @@ class Gate:
 def picture(cell: GenerationRequest, images: ImageStore) -> Image.Image:
     """Return the picture that the fake makes of an axis-free request: a colour, with the control map laid over it."""
     scales = [use.control_scale for use in cell.controls]
-    key = (cell.seed, cell.prompt, cell.negative_prompt, cell.steps, cell.guidance_scale, scales)
+    key = (cell.seed, cell.prompt, cell.negative_prompt, cell.steps, cell.guidance_scale, cell.guidance_rescale, scales)
     colour = tuple(hashlib.sha256(repr(key).encode()).digest()[:3])
     image = Image.new("RGB", (cell.width, cell.height), colour)
     for use in cell.controls:

@@ -158,6 +158,13 @@ def test_guidance_one_needs_no_negative_half(
     assert sizes == [1] * STEPS + [2] * STEPS
 
 
+def test_rescaled_guidance_reaches_the_picture(engine: Engine, request_: GenerationRequest, images: ImageStore) -> None:
+    """Spread of the pixels, not a look: the same picture with less contrast."""
+    rescaled = [dataclasses.replace(request_, guidance_scale=8.0, guidance_rescale=rescale) for rescale in (0.0, 1.0)]
+    hard, soft = pictures(run(engine, rescaled, images))
+    assert soft.std() < 0.95 * hard.std()
+
+
 def test_the_hint_is_encoded_once_for_a_strip(engine: Engine, request_: GenerationRequest, images: ImageStore) -> None:
     calls: list[int] = []
     pipeline = engine.pipeline("miniature")

@@ -33,6 +33,7 @@ FULL = GenerationRequest(
     seed=2**32 - 1,
     steps=30,
     guidance_scale=7.25,
+    guidance_rescale=0.7,
     sampler="dpmpp_2m",
     clip_skip=1,
     loras=(("watercolour", 0.8),),
@@ -191,6 +192,14 @@ def test_forge_text_is_read_and_a_known_base_is_taken() -> None:
     assert other.request.base == "own"
 
 
+@pytest.mark.parametrize("name", ["CFG Rescale", "CFG Rescale φ", "CFG rescale"])
+def test_a_rescaled_guidance_is_read_by_the_names_that_others_give_it(name: str) -> None:
+    restored = pnginfo.read(_png(parameters=f"fox\nSteps: 20, Sampler: Euler, CFG scale: 5, {name}: 0.7, Seed: 5"))
+    assert restored.request is not None
+    assert restored.request.guidance_rescale == 0.7
+    assert restored.unmapped == ()
+
+
 def test_values_out_of_range_are_listed_and_not_taken() -> None:
     text = "fox\nSteps: 900, Sampler: Heun, CFG scale: x, Seed: -1, Size: 99999x999, Clip skip: 40"
     restored = pnginfo.read(_png(parameters=text))
@@ -268,6 +277,16 @@ def test_a_comfyui_graph_is_read_as_far_as_it_maps() -> None:
         guidance_scale=7,
         sampler="unipc",
     )
+    assert restored.unmapped == ("scheduler: karras", "ControlNetApplyAdvanced")
+
+
+def test_a_comfyui_graph_with_rescaled_guidance_is_read() -> None:
+    graph = _graph()
+    graph["11"] = {"class_type": "RescaleCFG", "inputs": {"model": ["2", 0], "multiplier": 0.7}}
+    graph["7"]["inputs"] |= {"model": ["11", 0]}  # type: ignore[operator]
+    restored = pnginfo.read(_png(prompt=json.dumps(graph)))
+    assert restored.request is not None
+    assert (restored.request.guidance_rescale, restored.request.loras) == (0.7, (("ink", 0.5),))
     assert restored.unmapped == ("scheduler: karras", "ControlNetApplyAdvanced")
 
 

@@ -110,6 +110,7 @@ def test_the_defaults_and_the_edges_are_allowed() -> None:
     check(with_control(control_scale=2))
     check(GenerationRequest(base="miniature", width=16, height=4096, seed=MAX_SEED, steps=150, guidance_scale=30))
     check(GenerationRequest(base="miniature", seed=0, steps=1, guidance_scale=1, prompt="x" * 10_000, clip_skip=11))
+    check(GenerationRequest(base="miniature", guidance_rescale=1))
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,8 @@ def test_the_defaults_and_the_edges_are_allowed() -> None:
         ({"guidance_scale": 30.1}, "out_of_range", ("guidance_scale", "30.1")),
         ({"guidance_scale": math.nan}, "out_of_range", ("guidance_scale", "nan", "30")),
         ({"guidance_scale": math.inf}, "out_of_range", ("guidance_scale", "inf", "30")),
+        ({"guidance_rescale": -0.1}, "out_of_range", ("guidance_rescale", "-0.1", "0", "1")),
+        ({"guidance_rescale": 1.1}, "out_of_range", ("guidance_rescale", "1.1")),
         ({"prompt": "x" * 10_001}, "out_of_range", ("prompt_length", "10001", "10000")),
         ({"negative_prompt": "x" * 10_001}, "out_of_range", ("prompt_length", "10001", "10000")),
         ({"clip_skip": -1}, "out_of_range", ("clip_skip", "-1", "11")),

@@ -102,7 +102,7 @@ def test_every_field_of_a_request_is_fed_by_the_component_of_its_name(session: S
 def test_each_value_reaches_the_request_under_its_name(session: Session) -> None:
     given = {
         "prompt": "a fox", "negative_prompt": "text", "width": 192, "height": 320, "placement": "fit", "seed": 7,
-        "steps": 9, "guidance_scale": 5.5, "sampler": "euler", "clip_skip": 2,
+        "steps": 9, "guidance_scale": 5.5, "guidance_rescale": 0.6, "sampler": "euler", "clip_skip": 2,
     }  # fmt: skip
     control = {"control_scale": 0.7, "start": 0.1, "end": 0.8, "kind": "canny"}
     session.set(**given, **control, **{"param.canny.low": 50})

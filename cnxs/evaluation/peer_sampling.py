@@ -7,8 +7,7 @@ import torch
 
 from cnxs.evaluation.bench import Bench, Samples, Subject
 from cnxs.evaluation.peers import Peer
-from cnxs.registry import MINIATURE
-from cnxs.samplers import make_scheduler
+from cnxs.samplers import guide, make_scheduler
 from cnxs.tensors import to_unit_tensor
 
 
@@ -44,11 +43,10 @@ def _denoise(bench: Bench, batch: Sequence[Subject], peer: Peer, control_scale: 
     context = torch.cat([away.context for _, away in states] + [towards.context for towards, _ in states])
     maps = torch.cat([to_unit_tensor(subject.control_map, channels=1) for subject in batch]).to(bench.device)
     hint = peer.encode_hint(maps).repeat(2, 1, 1, 1)
+    scales = [asked.guidance_scale for asked in requests]
     latents = pipeline.prepare_latents(requests) * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
         both = torch.cat([latents, latents])
         output = peer.predict(both, timestep, context, hint, control_scale=control_scale)
-        away, towards = output.chunk(2)
-        guided = away + MINIATURE.default_guidance_scale * (towards - away)
-        latents = scheduler.step(guided, timestep, latents).prev_sample
+        latents = scheduler.step(guide(output, scales), timestep, latents).prev_sample
     return latents

@@ -9,6 +9,7 @@ from diffusers import DDIMScheduler
 from PIL import Image
 
 from cnxs.model import ControlInput, ControlNetXS, CoupledUNet
+from cnxs.samplers import guide
 from cnxs.tensors import from_signed_tensor
 from cnxs.training.data import Batch, TrainingData
 from cnxs.training.frozen_base import FrozenBase
@@ -61,15 +62,16 @@ def sample(
     scheduler.set_timesteps(_STEPS)
     coupled = CoupledUNet(base.unet, [control])
     inputs = [ControlInput(hint=control.encode_hint(batch.maps).repeat(2, 1, 1, 1), control_scale=control_scale)]
-    context = torch.cat([batch.context, empty.context])
+    context = torch.cat([empty.context, batch.context])
     added = None
     if batch.added is not None and empty.added is not None:
-        added = {name: torch.cat([value, empty.added[name]]) for name, value in batch.added.items()}
+        added = {name: torch.cat([empty.added[name], value]) for name, value in batch.added.items()}
+    scales = [base.loaded.spec.default_guidance_scale] * len(batch.latents)
     noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(seed))
     latents = noise.to(batch.latents.device)
     for timestep in scheduler.timesteps:
         both = torch.cat([latents, latents])
-        towards, away = coupled(both, timestep, context, inputs, added_cond_kwargs=added).float().chunk(2)
-        prediction = away + base.loaded.spec.default_guidance_scale * (towards - away)
+        output = coupled(both, timestep, context, inputs, added_cond_kwargs=added).float()
+        prediction = guide(output, scales)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
     return latents

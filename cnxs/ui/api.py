@@ -71,8 +71,8 @@ class Endpoints:
             height: in pixels; left out, it follows the image, or the base model's own size.
             base: a base model by its name; left out, the first one.
             network: a control network by its name; left out, the best one for the condition.
-            settings: less often needed: sampler, placement (crop, fit or stretch), start, end, clip_skip, prediction,
-                and the condition's own parameters by the names that `models` lists.
+            settings: less often needed: sampler, guidance_rescale, placement (crop, fit or stretch), start, end,
+                clip_skip, prediction, and the condition's own parameters by the names that `models` lists.
 
         Returns:
             The picture as PNG with its settings inside.

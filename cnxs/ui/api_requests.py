@@ -10,7 +10,7 @@ from cnxs.protocol import Backend, ControlMap
 from cnxs.request import MAX_CONTROL_SCALE, Axis, GenerationRequest, defaults
 from cnxs.ui import form
 
-_SETTINGS = ("sampler", "placement", "start", "end", "clip_skip", "prediction")
+_SETTINGS = ("sampler", "guidance_rescale", "placement", "start", "end", "clip_skip", "prediction")
 _TYPES = form.REQUEST_FIELDS | form.CONTROL_FIELDS
 
 

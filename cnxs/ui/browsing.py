@@ -287,6 +287,7 @@ def facts_html(record: Record, language: str) -> str:
         ("seed", str(asked.seed)),
         ("steps", str(asked.steps)),
         ("guidance_scale", view.number(asked.guidance_scale, language)),
+        ("guidance_rescale", view.number(asked.guidance_rescale, language) if asked.guidance_rescale else ""),
         ("sampler", asked.sampler),
         ("history_size", f"{asked.width} x {asked.height}"),
         ("base", asked.base),

@@ -22,6 +22,7 @@ REQUEST_FIELDS: dict[str, type] = {
     "seed": int,
     "steps": int,
     "guidance_scale": float,
+    "guidance_rescale": float,
     "sampler": str,
     "clip_skip": int,
     "prediction": str,

@@ -183,19 +183,7 @@ def _advanced(fields: Fields, models: Models) -> None:
         [(info.label, info.name) for info in models.bases], value=base.name, label=label("page.base"), elem_id="base"
     )
     fields["network"] = gr.Dropdown([], label=label("page.network"), elem_id="network", allow_custom_value=True)
-    with gr.Row():
-        fields["steps"] = _slider("steps", 1, MAX_STEPS, base.default_steps, 1)
-        fields["guidance_scale"] = _slider("guidance_scale", 1, MAX_GUIDANCE_SCALE, base.default_guidance_scale, 0.5)
-    fields["sampler"] = gr.Dropdown(
-        list(get_args(Sampler)),
-        value=start.sampler,
-        label=label("page.sampler"),
-        info=label("hint.sampler"),
-        elem_id="sampler",
-    )
-    with gr.Row():
-        fields["start"] = _slider("start", 0, 1, 0.0, 0.05)
-        fields["end"] = _slider("end", 0, 1, 1.0, 0.05)
+    _sampling(fields, base)
     _size(fields, base)
     waiting_switches(fields)
     fields["clip_skip"] = _slider("clip_skip", 0, 11, 0, 1)
@@ -206,6 +194,24 @@ def _advanced(fields: Fields, models: Models) -> None:
         info=label("hint.prediction"),
         elem_id="prediction",
     )
+
+
+def _sampling(fields: Fields, base: BaseInfo) -> None:
+    start = defaults()
+    with gr.Row():
+        fields["steps"] = _slider("steps", 1, MAX_STEPS, base.default_steps, 1)
+        fields["guidance_scale"] = _slider("guidance_scale", 1, MAX_GUIDANCE_SCALE, base.default_guidance_scale, 0.5)
+    fields["guidance_rescale"] = _slider("guidance_rescale", 0, 1, start.guidance_rescale, 0.05)
+    fields["sampler"] = gr.Dropdown(
+        list(get_args(Sampler)),
+        value=start.sampler,
+        label=label("page.sampler"),
+        info=label("hint.sampler"),
+        elem_id="sampler",
+    )
+    with gr.Row():
+        fields["start"] = _slider("start", 0, 1, 0.0, 0.05)
+        fields["end"] = _slider("end", 0, 1, 1.0, 0.05)
 
 
 def _size(fields: Fields, base: BaseInfo) -> None:

@@ -14,6 +14,8 @@ from cnxs.ui.binding import Binding, Updates
 from cnxs.ui.further_cards import switched_on
 from cnxs.ui.inputs import default_kind
 
+BASE_FIELDS = ("steps", "guidance_scale", "width", "height")  # that each base has its own way with
+
 
 class Menus:
     """Handlers of menus, tabs, examples and of the small print beside them."""
@@ -38,10 +40,17 @@ class Menus:
         if base is None:
             return self.updates(steps=gr.skip())
         models = self.backend.models()
+        return self.refreshed(models, base, source, words.language(request)) | self.defaults(models, base)
+
+    def defaults(self, models: Models, base: str) -> Updates:
+        """Return updates of BASE_FIELDS: what a base model is usually run with."""
         info = form.base_info(models, base)
         multiple = gr.update(step=info.size_multiple)
-        return self.refreshed(models, base, source, words.language(request)) | self.updates(
-            steps=info.default_steps, guidance_scale=info.default_guidance_scale, width=multiple, height=multiple
+        return self.updates(
+            steps=info.default_steps,
+            guidance_scale=info.default_guidance_scale,
+            width=multiple,
+            height=multiple,
         )
 
     def use_kind(self, base: str, kind: str | None, network: str, network_for: str | None) -> Updates:

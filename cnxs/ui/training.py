@@ -7,11 +7,11 @@ import gradio as gr
 
 from cnxs.errors import InputError
 from cnxs.protocol import TrainingDesk, TrainingInfo, TrainingOrder
-from cnxs.ui import form, training_view, words
+from cnxs.ui import training_view, words
 from cnxs.ui.binding import Binding, Updates
 from cnxs.ui.edge import edge
 from cnxs.ui.inputs import Fields
-from cnxs.ui.menus import Menus
+from cnxs.ui.menus import BASE_FIELDS, Menus
 from cnxs.ui.words import label
 
 LOOK_SECONDS = 1.0  # between two looks at a running training
@@ -131,11 +131,10 @@ def train_drawer(page: gr.Blocks, binding: Binding, menus: Menus, desk: Training
     )  # fmt: skip
     drawer["stop"].click(edge(training.stop), drawer["seen"], shown, **_QUIET)
     groups = [name for name in binding.fields if name.startswith("group.")]
-    defaults = ("steps", "guidance_scale", "width", "height")
     drawer["try"].click(
         edge(training.try_it),
         [binding.fields[name] for name in ("base", "source")],
-        [binding.fields[name] for name in (*_MENUS, *groups, *defaults)],
+        [binding.fields[name] for name in (*_MENUS, *groups, *BASE_FIELDS)],
         **_QUIET,
     ).success(None, js=_CLOSE, **_QUIET)
 
@@ -217,13 +216,7 @@ class Training:
             raise InputError("training_nothing_to_try")
         language = words.language(request)
         menus = self.menus.refreshed(models, info.base, source, language, kind=info.condition, network=info.network)
-        if info.base == base:
-            return menus
-        of_base = form.base_info(models, info.base)
-        multiple = gr.update(step=of_base.size_multiple)
-        return menus | self.page_updates(
-            steps=of_base.default_steps, guidance_scale=of_base.default_guidance_scale, width=multiple, height=multiple
-        )
+        return menus if info.base == base else menus | self.menus.defaults(models, info.base)
 
     def _offered(self, folder: str | None, base: str | None) -> Updates:
         folders, bases = self.desk.folders(), self.desk.bases()
