@@ -92,7 +92,16 @@ def test_the_command_says_how_far_its_judge_is_right(
 ) -> None:
     plot, figures = tmp_path / "bias.png", tmp_path / "bias.json"
     given = ["bias", "--pools", str(pool), "--cases", str(CASES), "--steps", "1", "--learn-steps", str(learn_steps)]
-    given += ["--controls", str(CONTROLS / "canny.safetensors"), "--plot", str(plot), "--json", str(figures)]
+    given += [
+        "--judge-cases",
+        str(CASES),
+        "--controls",
+        str(CONTROLS / "canny.safetensors"),
+        "--plot",
+        str(plot),
+        "--json",
+        str(figures),
+    ]
     assert command.main(given) == 0
     printed = capsys.readouterr().out
     assert ("styles are left out" in printed) != trusted

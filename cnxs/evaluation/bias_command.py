@@ -14,7 +14,7 @@ from cnxs.evaluation.bias import LEAST_ACCURACY, Row, judge, measure_bias
 from cnxs.evaluation.charts import Series, line_chart, stacked
 from cnxs.evaluation.styles import learn, read_pools
 from cnxs.evaluation.tables import markdown
-from cnxs.miniature.cases import load_cases
+from cnxs.miniature.cases import COUNT, load_cases
 
 
 def add_command(commands: Any) -> None:
@@ -24,7 +24,8 @@ def add_command(commands: Any) -> None:
     add("--pools", type=Path, nargs="+", required=True, metavar="FOLDER", help=text.get("cli.ablation_pools"))
     controls = text.get("cli.evaluation_controls")
     add("--controls", type=Path, nargs="+", default=[shared.CONTROLS], metavar="PATH", help=controls)
-    add("--learn-steps", type=int, default=2500, metavar="N", help=text.get("cli.bias_learn_steps"))
+    add("--learn-steps", type=int, default=4000, metavar="N", help=text.get("cli.bias_learn_steps"))
+    add("--judge-cases", type=int, default=COUNT, metavar="N", help=text.get("cli.bias_judge_cases"))
     add("--seed", type=int, default=0, metavar="N", help=text.get("cli.bias_seed"))
     add("--plot", type=Path, metavar="PNG", help=text.get("cli.evaluation_plot"))
     shared.add_sampling(parser)
@@ -39,12 +40,13 @@ def run(options: argparse.Namespace) -> int:
         InputError: `out_of_range`, `pool_missing`, `bias_no_samples`, `bias_too_few`, `evaluation_no_control`.
     """
     shared.in_range("--learn-steps", options.learn_steps, minimum=2, maximum=100_000)
+    shared.in_range("--judge-cases", options.judge_cases, minimum=1, maximum=COUNT)
     bench = shared.open_bench(options)
     files = shared.find_controls(options.controls, conditions=["canny"])
     # The ablation names the folder by its row and the file in it always `control`.
     controls = {name.removesuffix("/control"): found for name, found in shared.load_controls(bench, files).items()}
     net = learn(read_pools(options.pools), steps=options.learn_steps, seed=options.seed, report=shared.report)
-    found = judge(bench, net, load_cases()[: options.cases])
+    found = judge(bench, net, load_cases()[: options.judge_cases])
     accuracies = {"style_accuracy": found.style_accuracy, "background_accuracy": found.background_accuracy}
     print(f"{shared.settings_line(options)}\n{judge_line(cases=options.cases, **accuracies)}", flush=True)
     rows = measure_bias(bench, controls, found, count=options.cases, report=shared.report)

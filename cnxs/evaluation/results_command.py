@@ -28,7 +28,7 @@ def add_command(commands: Any) -> None:
     add("--page-only", action="store_true", help=text.get("cli.results_page_only"))
     add("--budget-minutes", type=float, metavar="M", help=text.get("cli.ablation_minutes"))
     add("--images", type=int, metavar="N", help=text.get("cli.ablation_images"))
-    add("--learn-steps", type=int, default=2500, metavar="N", help=text.get("cli.bias_learn_steps"))
+    add("--learn-steps", type=int, default=4000, metavar="N", help=text.get("cli.bias_learn_steps"))
     for name, default in (("batch_size", 24), ("held_out", 256), ("cases", COUNT), ("steps", 20), ("threads", 1)):
         help_text = text.get(f"cli.ablation_{name}")
         add(f"--{name.replace('_', '-')}", type=int, default=default, metavar="N", help=help_text)

@@ -2,7 +2,8 @@
 
 A latent pixel stands for a patch of 16 x 16 pixels, so it holds just what styles differ in: the palette, and whether
 surfaces are flat, shaded or rendered. Convolutions read patches and their neighbours; mean, spread and maximum over the
-grid drop where they are.
+grid drop where they are. There are few concepts, and each has one drawing in each style: without parts hidden from it,
+dropout and smoothed labels, the network learns the drawings by heart instead.
 """
 
 import json
@@ -24,6 +25,8 @@ _WIDTH, _GROUPS = 64, 8
 _BATCH = 64
 _RATE, _DECAY = 4e-3, 1e-2
 _NOISE = 0.2  # at most, added to latents: generated ones are not as clean as encoded ones
+_HIDDEN, _PARTS = 0.3, 4  # share of the parts of a picture, 4 x 4 of them, that is hidden
+_DROPOUT, _SMOOTHING = 0.3, 0.05
 
 
 class StyleNet(nn.Module):
@@ -32,10 +35,11 @@ class StyleNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(LATENT_CHANNELS, _WIDTH, 1), nn.GELU()]
+        layers += [nn.Conv2d(_WIDTH, _WIDTH, 1), nn.GroupNorm(_GROUPS, _WIDTH), nn.GELU()]
         for _ in range(2):
             layers += [nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1), nn.GroupNorm(_GROUPS, _WIDTH), nn.GELU()]
         self.patches = nn.Sequential(*layers)
-        self.head = nn.Linear(3 * _WIDTH, len(STYLES))
+        self.head = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(3 * _WIDTH, len(STYLES)))
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         """Return scores."""
@@ -91,9 +95,8 @@ def learn(samples: Samples, *, steps: int, seed: int, report: Callable[[str], No
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
         for step in range(steps):
             rows = torch.randint(len(samples.styles), (_BATCH,))
-            latents = samples.latents[rows]
-            noisy = latents + _NOISE * torch.rand(len(rows), 1, 1, 1) * torch.randn_like(latents)
-            loss = nn.functional.cross_entropy(net(noisy), samples.styles[rows])
+            scores = net(_harder(samples.latents[rows]))
+            loss = nn.functional.cross_entropy(scores, samples.styles[rows], label_smoothing=_SMOOTHING)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -101,6 +104,13 @@ def learn(samples: Samples, *, steps: int, seed: int, report: Callable[[str], No
             if (step + 1) % 500 == 0:
                 report(f"style classifier: {step + 1} of {steps} steps, loss {loss.item():.3f}")
     return net.eval()
+
+
+def _harder(latents: torch.Tensor) -> torch.Tensor:
+    """Return latents with noise on them and parts of them hidden."""
+    noisy = latents + _NOISE * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
+    seen = (torch.rand(len(latents), 1, _PARTS, _PARTS) >= _HIDDEN).float()
+    return noisy * nn.functional.interpolate(seen, size=latents.shape[-2:])
 
 
 @torch.inference_mode()
