@@ -9,6 +9,7 @@ from cnxs.benchmark import full_size
 from cnxs.benchmark.counting import count
 from cnxs.benchmark.random_models import PUBLISHED, empty_control, empty_unet
 from cnxs.benchmark.timing import medians
+from cnxs.devices import CPU
 from cnxs.model import check_match
 
 # Weights in the authors' files, without their `scale_list` (25 or 19 gains); of the 48M without `label_emb`, which
@@ -40,7 +41,7 @@ def test_alternatives_take_turns_and_the_first_round_does_not_count() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", full_size.ARMS)
 def test_a_full_size_step_runs_under_each_method(arm: str, capsys: pytest.CaptureFixture[str]) -> None:
-    full_size.steps("sd21-14m", [arm], device=torch.device("cpu"), rounds=1)
+    full_size.steps("sd21-14m", [arm], device=CPU, dtype=torch.float32, rounds=1)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[1] for line in lines if line.startswith("  ")][:1] == [full_size.PLAIN]
     assert len(list(itertools.dropwhile(lambda line: not line, lines))) == 3
@@ -48,7 +49,7 @@ def test_a_full_size_step_runs_under_each_method(arm: str, capsys: pytest.Captur
 
 @pytest.mark.slow
 def test_full_size_files_go_through_the_backend(capsys: pytest.CaptureFixture[str]) -> None:
-    full_size.images("sd21-14m", device=torch.device("cpu"), strip=False)
+    full_size.images("sd21-14m", device=CPU, dtype=torch.float32, strip=False)
     told = capsys.readouterr().out
     assert "with control" in told
     peak = float(told.split("peak x ")[1].split()[0])

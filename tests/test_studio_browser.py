@@ -118,7 +118,7 @@ def test_a_control_is_trained_and_tried_at_once(studio_url: str, open_page: Call
     page.locator("#photo input[type=file]").set_input_files(uploads[0])
     page.locator("#control-map img").wait_for(state="visible")
     page.locator("#advanced > button").click()
-    page.wait_for_function("document.querySelector('#network input').value.startsWith('mine')")
+    page.wait_for_function("document.querySelector('#network input')?.value.startsWith('mine')")
     page.locator("#prompt textarea").fill("a blue disc")
     assert generate(page, 1).size == (256, 256)
 

@@ -85,8 +85,8 @@ def _calls(name: str, arms: Sequence[str], control_map: torch.Tensor) -> dict[st
             calls["ControlNet"] = _controlnet(base, call, added, control_map)
     if "diffusers" in arms:
         port = filled(_port(name), **here)
-        calls["ControlNet-XS of diffusers"] = lambda: port(*call, control_map, added_cond_kwargs=added)
         calls.setdefault(PLAIN, lambda: port(*call, control_map, added_cond_kwargs=added, apply_control=False))
+        calls["ControlNet-XS of diffusers"] = lambda: port(*call, control_map, added_cond_kwargs=added)
     return calls
 
 

@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 
 from cnxs.errors import InputError
-from cnxs.evaluation.bench import Bench, Report, Subject
+from cnxs.evaluation.bench import Bench, Report, Samples, Subject
 from cnxs.evaluation.following import EDGE_TOLERANCE, score
 from cnxs.evaluation.styles import StyleNet, recognised
 from cnxs.evaluation.subjects import case_pictures, edge_subjects
 from cnxs.miniature.cases import Case, load_cases
 from cnxs.miniature.scenes import BACKGROUNDS
 from cnxs.model import ControlNetXS
-from cnxs.tensors import to_signed_tensor
+from cnxs.tensors import from_signed_tensor, to_signed_tensor
 
 STRENGTHS = (0.5, 1.0)
 LEAST_ACCURACY = 0.85  # of the style classifier; below it says more of itself than of the controls
@@ -98,29 +98,32 @@ def background_of(picture: Image.Image) -> str:
 
 
 def judge(bench: Bench, net: StyleNet, cases: Sequence[Case]) -> Judge:
-    """Return a judge of styles with its accuracy on the cases' own pictures, as the autoencoder shows them."""
-    pictures = bench.reconstruct(case_pictures(len(cases)))
+    """Return a judge of styles with its accuracy on the cases' own pictures, as the autoencoder has them."""
+    own = encoded(bench, case_pictures(len(cases)))
     unproven = Judge(net=net, style_accuracy=1.0, background_accuracy=1.0)
-    style, background = kept(bench, unproven, cases, pictures)
+    style, background = kept(unproven, cases, own)
     return replace(unproven, style_accuracy=style or 0.0, background_accuracy=background)
 
 
-def kept(
-    bench: Bench, judged_by: Judge, cases: Sequence[Case], pictures: Sequence[Image.Image]
-) -> tuple[float | None, float]:
+def kept(judged_by: Judge, cases: Sequence[Case], samples: Samples) -> tuple[float | None, float]:
     """Return the shares of pictures with the style and with the background of their cases."""
-    grounds = [background_of(picture) == case.recipe.background for picture, case in zip(pictures, cases, strict=True)]
+    grounds = [
+        background_of(picture) == case.recipe.background for picture, case in zip(samples.pictures, cases, strict=True)
+    ]
     if not judged_by.trusted:
         return None, float(np.mean(grounds))
-    seen = recognised(judged_by.net, _encode(bench, pictures))
+    seen = recognised(judged_by.net, samples.latents.float().cpu())
     styles = [style == case.recipe.items[0].style for style, case in zip(seen, cases, strict=True)]
     return float(np.mean(styles)), float(np.mean(grounds))
 
 
 @torch.inference_mode()
-def _encode(bench: Bench, pictures: Sequence[Image.Image]) -> torch.Tensor:
+def encoded(bench: Bench, pictures: Sequence[Image.Image]) -> Samples:
+    """Return pictures as if they had been generated: their latents, and what the autoencoder makes of these."""
     codec = bench.pipeline.base.codec
-    return torch.cat([codec.encode(to_signed_tensor(picture).to(bench.device)).cpu() for picture in pictures])
+    latents = torch.cat([codec.encode(to_signed_tensor(picture).to(bench.device)) for picture in pictures])
+    shown = (from_signed_tensor(codec.decode(latent[None]))[0] for latent in latents)
+    return Samples(latents=latents, pictures=tuple(shown))
 
 
 def measure_bias(
@@ -146,7 +149,7 @@ def measure_bias(
         samples = (
             bench.sample_plain(subjects) if control is None else bench.sample(subjects, control, control_scale=strength)
         )
-        style, background = kept(bench, judged_by, cases, samples.pictures)
+        style, background = kept(judged_by, cases, samples)
         share = 0.0 if control is None else sum(p.numel() for p in control.parameters()) / total
         f = score(subjects, samples.pictures, strength=strength, tolerance=EDGE_TOLERANCE).f
         report(f"{network or '-'} {strength:g} {maps}: F {f:.3f}, background {background:.0%}")
