@@ -134,7 +134,9 @@ class Pipeline:
         """
         scheduler = make_scheduler(cells[0].sampler, self._schedule(cells[0]))
         scheduler.set_timesteps(cells[0].steps, device=self.device)
-        guidance = [cell.guidance_scale for cell in cells], [cell.guidance_rescale for cell in cells]
+        guidance = self._per_image([cell.guidance_scale for cell in cells])
+        rescales = [cell.guidance_rescale for cell in cells]
+        rescale = self._per_image(rescales) if any(rescales) else None
         guided = any(cell.guidance_scale != 1 for cell in cells)
         context, added = self._conditions(cells, guided=guided)
         coupled = CoupledUNet(self.base.unet, [column[0].network for column in controls])
@@ -159,7 +161,7 @@ class Pipeline:
             ]
             if guided:
                 output = coupled(torch.cat([x, x]), timestep, context, inputs, added_cond_kwargs=added)
-                output = guide(output, *guidance)
+                output = guide(output, guidance, rescale)
             else:
                 output = coupled(x, timestep, context, inputs, added_cond_kwargs=added)
             stepped = scheduler.step(output, timestep, latents, **options)
@@ -170,6 +172,9 @@ class Pipeline:
                 kept = scheduler.add_noise(given, noise, later) if len(later) else given
                 latents = mask * latents + (1 - mask) * kept
             yield Step(index, latents, predicted_latents(scheduler, stepped, latents))
+
+    def _per_image(self, values: Sequence[float]) -> torch.Tensor:
+        return torch.tensor(values, device=self.device, dtype=self.dtype)
 
     def decode(self, latents: torch.Tensor) -> list[Image]:
         """Return pictures from final latents (B, C, H, W).

@@ -1,6 +1,6 @@
 """The samplers, all from diffusers, by the names that requests use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -46,29 +46,24 @@ def begin_at(scheduler: Any, step: int) -> None:
         scheduler.set_begin_index(step)
 
 
-def guide(output: torch.Tensor, scales: Sequence[float], rescales: Sequence[float] = ()) -> torch.Tensor:
-    """Return the prediction under classifier-free guidance, (B, ...).
+def guide(output: torch.Tensor, scale: torch.Tensor, rescale: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the prediction under classifier-free guidance, (B, C, H, W).
 
     A large scale widens the prediction, and with it the contrast of the picture, most of all where the schedule ends in
     pure noise. A rescale of 1 brings it back to the spread that it has without guidance: "Common Diffusion Noise
     Schedules and Sample Steps are Flawed" (arXiv 2305.08891), section 3.4.
 
     Args:
-        output: of the U-Net, (2B, ...): under the negative prompts, then under the prompts.
-        scales: the guidance scale of each image; 1 follows the prompt as the model was trained.
-        rescales: how much of the widening is taken back from each, 0 to 1; none: nothing.
+        output: of the U-Net, (2B, C, H, W): under the negative prompts, then under the prompts.
+        scale: of guidance, (B,); 1 follows the prompt as the model was trained.
+        rescale: how much of the widening is taken back, (B,), 0 to 1; None: nothing.
     """
     negative, prompted = output.chunk(2)
-    others = range(1, output.ndim)
-
-    def per_image(values: Sequence[float]) -> torch.Tensor:
-        return output.new_tensor(values).reshape(-1, *(1 for _ in others))
-
-    guided = negative + per_image(scales) * (prompted - negative)
-    if not any(rescales):
+    guided = negative + scale[:, None, None, None] * (prompted - negative)
+    if rescale is None:
         return guided
-    spread = prompted.std(tuple(others), keepdim=True) / guided.std(tuple(others), keepdim=True)
-    return guided * (1 + per_image(rescales) * (spread - 1))
+    spread = prompted.std((1, 2, 3), keepdim=True) / guided.std((1, 2, 3), keepdim=True)
+    return guided * (1 + rescale[:, None, None, None] * (spread - 1))
 
 
 def predicted_latents(scheduler: Any, output: Any, latents: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ def test_rescaled_guidance_is_that_of_diffusers_image_by_image() -> None:
     output = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     negative, prompted = output.chunk(2)
     scales, rescales = (7.5, 4.0, 1.0), (1.0, 0.4, 0.7)
-    guided = guide(output, scales, rescales)
+    guided = guide(output, torch.tensor(scales), torch.tensor(rescales))
     for image in range(3):
         one = slice(image, image + 1)
         widened = negative[one] + scales[image] * (prompted[one] - negative[one])
@@ -23,7 +23,9 @@ def test_rescaled_guidance_is_that_of_diffusers_image_by_image() -> None:
 def test_without_rescale_guidance_is_the_plain_formula_bit_for_bit(dtype: torch.dtype) -> None:
     output = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
     negative, prompted = output.chunk(2)
-    plain = negative + torch.tensor([3.0, 5.0], dtype=dtype)[:, None, None, None] * (prompted - negative)
-    assert torch.equal(guide(output, (3.0, 5.0), (0.0, 0.0)), plain)
-    assert torch.equal(guide(output, (3.0, 5.0), (0.0, 1.0))[:1], plain[:1])
-    assert guide(output, (3.0, 5.0), (1.0, 1.0)).dtype == dtype
+    scale, none, second, all_ = (torch.tensor(pair, dtype=dtype) for pair in ((3, 5), (0, 0), (0, 1), (1, 1)))
+    plain = negative + scale[:, None, None, None] * (prompted - negative)
+    assert torch.equal(guide(output, scale), plain)
+    assert torch.equal(guide(output, scale, none), plain)
+    assert torch.equal(guide(output, scale, second)[:1], plain[:1])
+    assert guide(output, scale, all_).dtype == dtype

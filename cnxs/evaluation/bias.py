@@ -21,7 +21,7 @@ from cnxs.evaluation.subjects import case_pictures, edge_subjects
 from cnxs.miniature.cases import Case, load_cases
 from cnxs.miniature.scenes import BACKGROUNDS
 from cnxs.model import ControlNetXS
-from cnxs.tensors import from_signed_tensor, to_signed_tensor
+from cnxs.tensors import to_signed_tensor
 
 STRENGTHS = (0.5, 1.0)
 LEAST_ACCURACY = 0.8  # of the style classifier, by chance 0.25; below it says more of itself than of the controls
@@ -122,8 +122,8 @@ def encoded(bench: Bench, pictures: Sequence[Image.Image]) -> Samples:
     """Return pictures as if they had been generated: their latents, and what the autoencoder makes of these."""
     codec = bench.pipeline.base.codec
     latents = torch.cat([codec.encode(to_signed_tensor(picture).to(bench.device)) for picture in pictures])
-    shown = (from_signed_tensor(codec.decode(latent[None]))[0] for latent in latents)
-    return Samples(latents=latents, pictures=tuple(shown))
+    shown = tuple(picture for latent in latents.split(1) for picture in bench.pipeline.decode(latent))
+    return Samples(latents=latents, pictures=shown)
 
 
 def measure_bias(

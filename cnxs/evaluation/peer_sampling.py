@@ -44,9 +44,10 @@ def _denoise(bench: Bench, batch: Sequence[Subject], peer: Peer, control_scale: 
     maps = torch.cat([to_unit_tensor(subject.control_map, channels=1) for subject in batch]).to(bench.device)
     hint = peer.encode_hint(maps).repeat(2, 1, 1, 1)
     scales = [asked.guidance_scale for asked in requests]
+    scale = torch.tensor(scales, device=bench.device, dtype=pipeline.dtype)
     latents = pipeline.prepare_latents(requests) * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
         both = torch.cat([latents, latents])
         output = peer.predict(both, timestep, context, hint, control_scale=control_scale)
-        latents = scheduler.step(guide(output, scales), timestep, latents).prev_sample
+        latents = scheduler.step(guide(output, scale), timestep, latents).prev_sample
     return latents

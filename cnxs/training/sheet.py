@@ -66,12 +66,12 @@ def sample(
     added = None
     if batch.added is not None and empty.added is not None:
         added = {name: torch.cat([empty.added[name], value]) for name, value in batch.added.items()}
-    scales = [base.loaded.spec.default_guidance_scale] * len(batch.latents)
     noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(seed))
     latents = noise.to(batch.latents.device)
+    scale = latents.new_full((len(latents),), base.loaded.spec.default_guidance_scale)
     for timestep in scheduler.timesteps:
         both = torch.cat([latents, latents])
         output = coupled(both, timestep, context, inputs, added_cond_kwargs=added).float()
-        prediction = guide(output, scales)
+        prediction = guide(output, scale)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
     return latents

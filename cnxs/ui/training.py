@@ -143,7 +143,7 @@ class Training:
     """Handlers of the drawer. Its state is the desk's; a page keeps what it has shown."""
 
     def __init__(self, binding: Binding, menus: Menus, desk: TrainingDesk, drawer: Fields) -> None:
-        self.backend, self.files, self.page_updates = binding.backend, binding.files, binding.updates
+        self.backend, self.files = binding.backend, binding.files
         self.menus, self.desk, self.drawer = menus, desk, drawer
 
     def updates(self, **changes: Any) -> Updates:
